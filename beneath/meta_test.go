@@ -1,0 +1,77 @@
+package beneath
+
+import (
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// An odd time, one before 1970, and one beyond 32 bits, to the nanosecond.
+var times = []int64{1_234_567_890_123_456_789, -1_000_000_001, 5_000_000_000_000_000_007}
+
+func TestSetMTime(t *testing.T) {
+	eachOpener(t, func(t *testing.T, r *Root, dir string) {
+		write(t, dir+"/d/file", "x")
+		must(t, os.Symlink("file", dir+"/d/link"))
+		must(t, os.Symlink("nowhere", dir+"/dangling"))
+		for _, ns := range times {
+			for _, path := range []string{"d/file", "d/link", "dangling", "d", "."} {
+				var before, after unix.Stat_t
+				must(t, unix.Lstat(dir+"/"+path, &before))
+				must(t, r.SetMTime("t", path, ns))
+				must(t, unix.Lstat(dir+"/"+path, &after))
+				if info, err := r.Lstat(path); err != nil || info.MTime != ns {
+					t.Errorf("%s: mtime = %d, %v, want %d", path, info.MTime, err, ns)
+				}
+				if before.Atim != after.Atim {
+					t.Errorf("%s: atime changed from %v to %v", path, before.Atim, after.Atim)
+				}
+			}
+		}
+	})
+}
+
+func TestChmod(t *testing.T) {
+	eachOpener(t, func(t *testing.T, r *Root, dir string) {
+		write(t, dir+"/d/file", "x")
+		must(t, os.Symlink("file", dir+"/d/link"))
+		for _, perm := range []uint32{0o600, 0o4755, 0, 0o1777, 0o755} {
+			for _, path := range []string{"d/file", "d", "."} {
+				if path == "." {
+					perm |= 0o100 // without it only root gets in again
+				}
+				must(t, r.Chmod("t", path, perm))
+				if info, err := r.Lstat(path); err != nil || info.Mode != perm {
+					t.Errorf("%s: mode = %o, %v, want %o", path, info.Mode, err, perm)
+				}
+				must(t, r.Chmod("t", path, 0o755))
+			}
+		}
+		before, err := r.Lstat("d/file")
+		must(t, err)
+		_ = r.Chmod("t", "d/link", 0o600) // refused or done to the link itself, as the system has it
+		if after, err := r.Lstat("d/file"); err != nil || after != before {
+			t.Errorf("chmod of a link changed its target to %+v, %v, was %+v", after, err, before)
+		}
+	})
+}
+
+func TestFchmodMTime(t *testing.T) {
+	r := openTest(t, t.TempDir(), openBeneath)
+	f, err := r.Create("t", "file", 0o600)
+	must(t, err)
+	defer f.Close()
+	for _, ns := range times {
+		for _, perm := range []uint32{0o444, 0o6755} {
+			must(t, FchmodMTime(f, perm, ns))
+			if got, err := Fstat(f); err != nil || got.Mode != perm || !sameTime(got.MTime, ns) {
+				t.Errorf("Fstat = mode %o mtime %d, %v, want %o %d", got.Mode, got.MTime, err, perm, ns)
+			}
+		}
+	}
+	must(t, f.Close())
+	if err := FchmodMTime(f, 0o600, 0); err == nil {
+		t.Error("FchmodMTime of a closed file: no error")
+	}
+}

@@ -1,0 +1,132 @@
+package beneath
+
+import (
+	"io/fs"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// Lstat tells of what stands at path, a symbolic link included.
+func (r *Root) Lstat(path string) (Info, error) {
+	info, err := r.lstat(path)
+	if err != nil {
+		return Info{}, pathError("lstat", path, err)
+	}
+	return info, nil
+}
+
+func (r *Root) lstat(path string) (Info, error) {
+	if err := validDir(path); err != nil {
+		return Info{}, err
+	}
+	p, err := r.place(path)
+	if err != nil {
+		return Info{}, err
+	}
+	defer p.close()
+	return p.lstat()
+}
+
+// ReadDir lists a directory in no order, without "." and "..". Outside Linux the kinds are unknown.
+func (r *Root) ReadDir(path string) ([]Entry, error) {
+	entries, err := r.readDir(path)
+	if err != nil {
+		return nil, pathError("readdir", path, err)
+	}
+	return entries, nil
+}
+
+func (r *Root) readDir(path string) ([]Entry, error) {
+	if err := validDir(path); err != nil {
+		return nil, err
+	}
+	if r.fd < 0 {
+		return nil, fs.ErrClosed
+	}
+	fd, err := r.open(r.fd, path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	return readEntries(fd)
+}
+
+// Readlink returns the target of a symbolic link; for anything else the error is EINVAL.
+func (r *Root) Readlink(path string) (string, error) {
+	target, err := r.readlink(path)
+	if err != nil {
+		return "", pathError("readlink", path, err)
+	}
+	return target, nil
+}
+
+func (r *Root) readlink(path string) (string, error) {
+	if err := Valid(path); err != nil {
+		return "", err
+	}
+	p, err := r.place(path)
+	if err != nil {
+		return "", err
+	}
+	defer p.close()
+	for size := 256; ; size *= 4 {
+		b := make([]byte, size)
+		n, err := openAgain(func() (int, error) { return unix.Readlinkat(p.fd, p.name, b) })
+		if err != nil {
+			return "", err
+		}
+		if n < size {
+			return string(b[:n]), nil
+		}
+	}
+}
+
+// OpenFile opens a regular file to be read. It never waits for a pipe or another process: anything else than a regular file is
+// refused with ErrNotRegular, a link with ErrOutside.
+func (r *Root) OpenFile(path string) (*os.File, error) {
+	fd, err := r.openFile(path)
+	if err != nil {
+		return nil, pathError("open", path, err)
+	}
+	return r.file(fd, path), nil
+}
+
+func (r *Root) openFile(path string) (int, error) {
+	if err := Valid(path); err != nil {
+		return -1, err
+	}
+	if r.fd < 0 {
+		return -1, fs.ErrClosed
+	}
+	fd, err := r.open(r.fd, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err == unix.ENXIO || err == unix.EOPNOTSUPP { // a socket
+		return -1, ErrNotRegular
+	}
+	if err != nil {
+		return -1, err
+	}
+	info, err := fstat(fd)
+	if err == nil && info.Kind != File {
+		err = ErrNotRegular
+	}
+	if err == nil {
+		// Otherwise os.NewFile would try to have it polled.
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, 0)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// Fstat tells of an open file.
+func Fstat(f *os.File) (Info, error) {
+	defer runtime.KeepAlive(f)
+	info, err := fstat(int(f.Fd()))
+	if err != nil {
+		return Info{}, pathError("stat", f.Name(), err)
+	}
+	return info, nil
+}

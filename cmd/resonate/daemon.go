@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
+
+	"resonate/control"
+)
+
+// redraw is how often the line of state is looked at.
+const redraw = 200 * time.Millisecond
+
+func daemonCommand() command {
+	return command{
+		name:     daemonName,
+		operands: "-dir DIR [-port N] [-peer HOST:PORT]...",
+		short:    "keep a folder in step with its peers, in the foreground, until a signal ends it",
+		long: `DIR may be empty or filled, here and at the peers: at the first meeting the folders become their union, nothing
+is deleted, and files that differ are kept both. A peer that is away is tried again; nothing is lost meanwhile.
+Daemons of one user on one machine trust each other with nothing set up.
+SIGINT and SIGTERM end the daemon cleanly; a second one kills it.`,
+		define: func(set *flag.FlagSet, c console) action {
+			s := defineSettings(set)
+			return func(ctx context.Context, operands []string) error {
+				if err := s.check(operands); err != nil {
+					return err
+				}
+				h, err := findHomes(c.Env)
+				if err != nil {
+					return err
+				}
+				return runDaemon(ctx, s, h, c)
+			}
+		},
+	}
+}
+
+// runDaemon keeps the folder in step until ctx ends, which is no error.
+func runDaemon(ctx context.Context, s *settings, h homes, c console) error {
+	out, screen := logOutput(c.Err)
+	log := newLogger(out, s)
+	info, _ := debug.ReadBuildInfo()
+	n, err := openNode(s, h, describeBuild(info).Version, log)
+	if err != nil {
+		return err
+	}
+	r := n.replica
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ln, err := listenControl(r.SocketPath())
+	if err != nil {
+		return errors.Join(err, n.close())
+	}
+	// Who reads this line may go on to ask the daemon: its socket is there.
+	log.Info(fmt.Sprintf("Listening on %s", n.endpoint.Addr()), "dir", s.dir)
+
+	// Whoever ends first ends the others: a replica that must not go on takes its socket along.
+	var parts errgroup.Group
+	part := func(f func() error) {
+		parts.Go(func() error {
+			defer cancel()
+			return f()
+		})
+	}
+	part(func() error { return r.Run(ctx) })
+	part(func() error { return n.mesh.Run(ctx) })
+	part(func() error { return control.Serve(ctx, ln, r, log) })
+	if screen != nil {
+		part(func() error { return showState(ctx, screen, r) })
+	}
+	err = parts.Wait()
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+// listenControl makes the socket for the user's commands.
+func listenControl(socket string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of the control socket: %w", err)
+	}
+	return control.Listen(socket)
+}
+
+// screen is the terminal that a daemon runs on.
+type screen struct {
+	footer
+	fd int
+}
+
+// logOutput returns where log lines go, and the terminal behind it, nil if there is none.
+func logOutput(stderr io.Writer) (io.Writer, *screen) {
+	f, ok := stderr.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return stderr, nil
+	}
+	s := &screen{footer: footer{out: f}, fd: int(f.Fd())}
+	return s, s
+}
+
+func newLogger(w io.Writer, s *settings) *slog.Logger {
+	o := &slog.HandlerOptions{Level: s.logLevel}
+	if s.logJSON {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// showState keeps the line of state on the terminal until ctx ends, and then takes it away.
+func showState(ctx context.Context, s *screen, d control.Daemon) error {
+	defer s.Draw("")
+	tick := time.NewTicker(redraw)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		width, _, err := term.GetSize(s.fd)
+		if err != nil || width <= 0 {
+			width = 80
+		}
+		if st, err := d.Status(ctx); err == nil {
+			s.Draw(statusLine(st, width))
+		}
+	}
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"resonate/control"
+)
+
+// The exit codes, as help lists them. 4 is for what is held elsewhere.
+const (
+	exitDone     = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitTimeout  = 3
+	exitNoDaemon = 5
+)
+
+// usageError is a command line that cannot be right, whatever the state of the machine.
+type usageError struct {
+	command string // whose help to point at; "" for the overview
+	cause   string
+	remedy  string // "": read the help
+}
+
+func (e usageError) Error() string { return e.cause }
+
+func (e usageError) advice() string {
+	switch {
+	case e.remedy != "":
+		return e.remedy
+	case e.command != "":
+		return fmt.Sprintf("see: resonate help %s", e.command)
+	}
+	return "see: resonate help"
+}
+
+// stateError is something about the machine that the user can put right.
+type stateError struct {
+	what   string // the path or peer, and what was tried with it
+	cause  error
+	remedy string
+}
+
+func (e stateError) Error() string {
+	if e.what == "" {
+		return e.cause.Error()
+	}
+	return e.what + ": " + e.cause.Error()
+}
+func (e stateError) Unwrap() error  { return e.cause }
+func (e stateError) advice() string { return e.remedy }
+
+// exitCode maps what went wrong to what scripts see.
+func exitCode(err error) int {
+	var usage usageError
+	switch {
+	case errors.As(err, &usage), errors.Is(err, control.ErrBadArgument):
+		return exitUsage
+	case errors.Is(err, control.ErrTimeout):
+		return exitTimeout
+	case errors.Is(err, control.ErrNoDaemon):
+		return exitNoDaemon
+	}
+	return exitFailed
+}
+
+// printError writes what went wrong and, on a line of its own, what to do about it.
+func printError(w io.Writer, err error) {
+	fmt.Fprintf(w, "resonate: %s\n", strings.TrimSpace(err.Error()))
+	var a interface{ advice() string }
+	if errors.As(err, &a) && a.advice() != "" {
+		fmt.Fprintf(w, "  %s\n", a.advice())
+	}
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"time"
+
+	"resonate/control"
+)
+
+func waitCommand() command {
+	return command{
+		name:     "wait",
+		operands: "[PATH] [-timeout T]",
+		short:    "wait until all connected peers have everything, or PATH",
+		long: `Returns when all connected peers have what is in the folder now, or what is at and below PATH. After the
+time given, it says what is missing and exits with 3.`,
+		define: func(set *flag.FlagSet, c console) action {
+			dir := dirFlag(set)
+			timeout := duration(time.Minute)
+			set.Var(&timeout, "timeout", "give up after this `time`")
+			return func(ctx context.Context, operands []string) error {
+				if len(operands) > 1 {
+					return usageError{command: "wait", cause: "one path at most"}
+				}
+				return withDaemon(ctx, *dir, func(folder string, client *control.Client) error {
+					path, err := optionalPath(folder, operands)
+					if err != nil {
+						return err
+					}
+					ctx, cancel := context.WithTimeout(ctx, time.Duration(timeout))
+					defer cancel()
+					err = client.Wait(ctx, path)
+					if errors.Is(err, control.ErrTimeout) {
+						return stateError{"wait for the peers", err, "see what is missing: resonate status"}
+					}
+					return err
+				})
+			}
+		},
+	}
+}
+
+// optionalPath is the one operand, as a path in the folder, or "" for the whole of it.
+func optionalPath(folder string, operands []string) (string, error) {
+	if len(operands) == 0 {
+		return "", nil
+	}
+	return inFolder(folder, operands[0])
+}

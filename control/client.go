@@ -1,0 +1,181 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// waitGrace is how much longer than the daemon the client waits, so that the daemon's own words about what
+// was missing arrive.
+const waitGrace = time.Second
+
+// Client is a daemon reached through its socket. It may be used by several goroutines at once.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+var _ Daemon = (*Client)(nil)
+
+// Dial returns a client of the daemon that answers at the socket, or ErrNoDaemon. Close it after use.
+func Dial(ctx context.Context, socket string) (*Client, error) {
+	conn, err := dial(ctx, socket)
+	if err != nil {
+		return nil, err
+	}
+	conn.Close()
+	c := &Client{socket: socket}
+	c.http.Transport = &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) },
+	}
+	return c, nil
+}
+
+// Close gives back the client's connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Status implements [Daemon].
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	err := c.call(ctx, http.MethodGet, routeStatus, nil, &s)
+	return s, err
+}
+
+// Wait implements [Daemon].
+func (c *Client) Wait(ctx context.Context, path string) error {
+	form := url.Values{"path": {path}}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return c.call(ctx, http.MethodPost, routeWait, form, nil)
+	}
+	form.Set("timeout", time.Until(deadline).String())
+	later, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline.Add(waitGrace))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			cancel()
+		}
+	})
+	defer stop()
+	return c.call(later, http.MethodPost, routeWait, form, nil)
+}
+
+// History implements [Daemon].
+func (c *Client) History(ctx context.Context, path string) ([]Kept, error) {
+	var kept []Kept
+	err := c.call(ctx, http.MethodGet, routeHistory, url.Values{"path": {path}}, &kept)
+	return kept, err
+}
+
+// Restore implements [Daemon].
+func (c *Client) Restore(ctx context.Context, path string, at time.Time) (Kept, error) {
+	form := url.Values{"path": {path}}
+	if !at.IsZero() {
+		form.Set("at", at.Format(time.RFC3339Nano))
+	}
+	var kept Kept
+	err := c.call(ctx, http.MethodPost, routeRestore, form, &kept)
+	return kept, err
+}
+
+// Held implements [Daemon].
+func (c *Client) Held(ctx context.Context) ([]Held, error) {
+	var held []Held
+	err := c.call(ctx, http.MethodGet, routeHeld, nil, &held)
+	return held, err
+}
+
+// Approve implements [Daemon].
+func (c *Client) Approve(ctx context.Context, paths []string) (int, error) {
+	var n counted
+	err := c.call(ctx, http.MethodPost, routeApprove, url.Values{"path": paths}, &n)
+	return n.Paths, err
+}
+
+// Revert implements [Daemon].
+func (c *Client) Revert(ctx context.Context, paths []string) (int, error) {
+	var n counted
+	err := c.call(ctx, http.MethodPost, routeRevert, url.Values{"path": paths}, &n)
+	return n.Paths, err
+}
+
+// call sends one request and reads its answer into out, which may be nil.
+func (c *Client) call(ctx context.Context, method, route string, form url.Values, out any) error {
+	target, body := "http://resonate"+route, ""
+	if method == http.MethodGet {
+		target += "?" + form.Encode()
+	} else {
+		body = form.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return c.transportError(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		var f failure
+		if err := json.NewDecoder(resp.Body).Decode(&f); err != nil {
+			return fmt.Errorf("ask the daemon: unexpected answer %s to %s", resp.Status, route)
+		}
+		return decodeError(f)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return c.transportError(err)
+	}
+	return nil
+}
+
+// transportError names what went wrong between the two ends.
+func (c *Client) transportError(err error) error {
+	var ue *url.Error // its text repeats the made-up URL
+	if errors.As(err, &ue) {
+		err = ue.Err
+	}
+	switch {
+	case errors.Is(err, ErrNoDaemon):
+		return err
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("ask the daemon: %w", ErrTimeout)
+	}
+	return fmt.Errorf("ask the daemon at %s: %w", c.socket, err)
+}
+
+// dial opens one connection to the socket.
+func dial(ctx context.Context, socket string) (net.Conn, error) {
+	near, release, err := reach(socket)
+	if err != nil {
+		return nil, absent(socket, err)
+	}
+	defer release()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", near)
+	if err != nil {
+		return nil, absent(socket, err)
+	}
+	return conn, nil
+}
+
+// absent makes ErrNoDaemon of the errors that say so.
+func absent(socket string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w at %s", ErrNoDaemon, socket)
+	}
+	return fmt.Errorf("reach the daemon at %s: %w", socket, err)
+}

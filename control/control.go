@@ -1,0 +1,50 @@
+// Package control is the local API of a running daemon: HTTP with JSON over a unix socket that only the
+// daemon's own user can open. The daemon implements the interface [Daemon] and serves it with [Serve]; a
+// command reaches it with [Dial], whose [Client] implements the same interface, so that a caller cannot tell
+// the two apart: errors that matter to a caller keep their identity across the socket.
+//
+// The API is versioned in its paths (/v1/...). Parameters travel as form values, because file names are bytes
+// and JSON strings are not; answers are JSON with snake_case names. What JSON cannot carry of a path follows
+// beside it in "path_base64".
+package control
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// What a caller can tell apart. They survive the socket: errors.Is holds on both sides.
+var (
+	// ErrNotFound: the path, or a kept version of it, does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrTimeout: the time given was over before the work was done.
+	ErrTimeout = errors.New("timed out")
+	// ErrBadArgument: the request itself is wrong, whatever the state of the folder.
+	ErrBadArgument = errors.New("bad argument")
+	// ErrNoDaemon: nobody answers at the socket. Only [Client] returns it.
+	ErrNoDaemon = errors.New("no daemon is running")
+	// ErrInUse: a live daemon answers at the socket already. Only [Listen] returns it.
+	ErrInUse = errors.New("another daemon is running")
+)
+
+// Daemon is what one running node offers to its user. Paths are relative to the folder, with slashes; ""
+// stands for the whole folder. All methods may be called at the same time and obey ctx.
+type Daemon interface {
+	// Status describes the node at this moment. It does not wait for work in progress.
+	Status(ctx context.Context) (Status, error)
+	// Wait returns when all connected peers have everything that is in the folder now, or what is at and
+	// below path. When ctx's deadline passes first, the error is ErrTimeout.
+	Wait(ctx context.Context, path string) error
+	// History lists what is kept of path, or of everything, newest first.
+	History(ctx context.Context, path string) ([]Kept, error)
+	// Restore puts back the version of path that was there at the given time; the zero time means the
+	// newest kept one. What it replaces is kept in turn. It returns what it put back, or ErrNotFound.
+	Restore(ctx context.Context, path string, at time.Time) (Kept, error)
+	// Held lists the changes that wait for the user's word.
+	Held(ctx context.Context) ([]Held, error)
+	// Approve lets out the held changes of the given paths, of all with none given, and tells how many.
+	Approve(ctx context.Context, paths []string) (int, error)
+	// Revert undoes the held changes of the given paths, of all with none given, and tells how many.
+	Revert(ctx context.Context, paths []string) (int, error)
+}

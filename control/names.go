@@ -1,0 +1,97 @@
+package control
+
+import (
+	"encoding/json"
+	"unicode/utf8"
+)
+
+// A file name on unix is bytes without a rule; a JSON string is Unicode, and encoding/json silently replaces
+// what is not. The types whose paths a user hands back to a command therefore carry the true bytes beside the
+// readable form, but only where the two differ.
+
+// trueBytes returns path when JSON cannot carry it, else nil.
+func trueBytes(path string) []byte {
+	if utf8.ValidString(path) {
+		return nil
+	}
+	return []byte(path)
+}
+
+// restoreBytes overwrites *path with what trueBytes kept of it.
+func restoreBytes(path *string, kept []byte) {
+	if len(kept) > 0 {
+		*path = string(kept)
+	}
+}
+
+// MarshalJSON adds "path_base64" to a path that is not UTF-8.
+func (h Held) MarshalJSON() ([]byte, error) {
+	type plain Held
+	return json.Marshal(struct {
+		plain
+		PathBytes []byte `json:"path_base64,omitempty"`
+	}{plain(h), trueBytes(h.Path)})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (h *Held) UnmarshalJSON(data []byte) error {
+	type plain Held
+	v := struct {
+		*plain
+		PathBytes []byte `json:"path_base64"`
+	}{plain: (*plain)(h)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	restoreBytes(&h.Path, v.PathBytes)
+	return nil
+}
+
+// MarshalJSON adds "path_base64" to a path that is not UTF-8.
+func (p Problem) MarshalJSON() ([]byte, error) {
+	type plain Problem
+	return json.Marshal(struct {
+		plain
+		PathBytes []byte `json:"path_base64,omitempty"`
+	}{plain(p), trueBytes(p.Path)})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (p *Problem) UnmarshalJSON(data []byte) error {
+	type plain Problem
+	v := struct {
+		*plain
+		PathBytes []byte `json:"path_base64"`
+	}{plain: (*plain)(p)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	restoreBytes(&p.Path, v.PathBytes)
+	return nil
+}
+
+// MarshalJSON adds "path_base64" and "file_base64" to paths that are not UTF-8.
+func (k Kept) MarshalJSON() ([]byte, error) {
+	type plain Kept
+	return json.Marshal(struct {
+		plain
+		PathBytes []byte `json:"path_base64,omitempty"`
+		FileBytes []byte `json:"file_base64,omitempty"`
+	}{plain(k), trueBytes(k.Path), trueBytes(k.File)})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (k *Kept) UnmarshalJSON(data []byte) error {
+	type plain Kept
+	v := struct {
+		*plain
+		PathBytes []byte `json:"path_base64"`
+		FileBytes []byte `json:"file_base64"`
+	}{plain: (*plain)(k)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	restoreBytes(&k.Path, v.PathBytes)
+	restoreBytes(&k.File, v.FileBytes)
+	return nil
+}

@@ -1,0 +1,162 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+const (
+	maxHeaderBytes = 16 << 10
+	maxBodyBytes   = 4 << 20 // some ten thousand paths to approve
+	headerTimeout  = 5 * time.Second
+	bodyTimeout    = 30 * time.Second
+	// endTimeout is what calls in progress get to send their answer when the daemon ends.
+	endTimeout = 300 * time.Millisecond
+)
+
+// Serve answers calls on ln for d until ctx ends, and closes ln. Calls in progress see ctx end. It returns
+// nil after ctx ended, else why it could not go on.
+func Serve(ctx context.Context, ln net.Listener, d Daemon, log *slog.Logger) error {
+	s := &server{d: d, log: log}
+	hs := &http.Server{
+		Handler:           s.routes(),
+		MaxHeaderBytes:    maxHeaderBytes,
+		ReadHeaderTimeout: headerTimeout,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+		defer cancel()
+		if hs.Shutdown(grace) != nil {
+			hs.Close()
+		}
+	})
+	err := hs.Serve(ln)
+	if stop() {
+		hs.Close()
+		return fmt.Errorf("serve the control socket: %w", err)
+	}
+	<-ended
+	return nil
+}
+
+type server struct {
+	d   Daemon
+	log *slog.Logger
+}
+
+// call is one call of the API: it reads its parameters from r.Form and returns what to answer.
+type call func(r *http.Request) (any, error)
+
+func (s *server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+routeStatus, s.answer(s.status))
+	mux.HandleFunc("POST "+routeWait, s.answer(s.wait))
+	mux.HandleFunc("GET "+routeHistory, s.answer(s.history))
+	mux.HandleFunc("POST "+routeRestore, s.answer(s.restore))
+	mux.HandleFunc("GET "+routeHeld, s.answer(s.held))
+	mux.HandleFunc("POST "+routeApprove, s.answer(s.onPaths(s.d.Approve)))
+	mux.HandleFunc("POST "+routeRevert, s.answer(s.onPaths(s.d.Revert)))
+	return mux
+}
+
+// answer makes a handler of a call: it bounds and parses the request, and writes the result or the error.
+func (s *server) answer(c call) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		// Not the server's ReadTimeout: that one would go on to end a long wait.
+		rc := http.NewResponseController(w)
+		_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout))
+		var v any
+		err := r.ParseForm()
+		_ = rc.SetReadDeadline(time.Time{})
+		if err != nil {
+			err = fmt.Errorf("read request: %w: %w", err, ErrBadArgument)
+		} else {
+			v, err = c(r)
+		}
+		status := http.StatusOK
+		if err != nil {
+			v, status = encodeError(err)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		if err := json.NewEncoder(w).Encode(v); err != nil && r.Context().Err() == nil {
+			s.log.Warn("could not answer a control call", "call", r.URL.Path, "err", err)
+		}
+	}
+}
+
+func (s *server) status(r *http.Request) (any, error) {
+	st, err := s.d.Status(r.Context())
+	// Scripts iterate over these: an empty list is [], never null.
+	st.Peers, st.Held, st.Problems = notNil(st.Peers), notNil(st.Held), notNil(st.Problems)
+	return st, err
+}
+
+// wait takes "path" and "timeout" (a Go duration). The daemon keeps the time, not the caller, so that the
+// answer can say what was missing.
+func (s *server) wait(r *http.Request) (any, error) {
+	ctx := r.Context()
+	if t := r.Form.Get("timeout"); t != "" {
+		d, err := time.ParseDuration(t)
+		if err != nil {
+			return nil, fmt.Errorf("read timeout %q: %w: %w", t, err, ErrBadArgument)
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	return struct{}{}, s.d.Wait(ctx, r.Form.Get("path"))
+}
+
+func (s *server) history(r *http.Request) (any, error) {
+	kept, err := s.d.History(r.Context(), r.Form.Get("path"))
+	return notNil(kept), err
+}
+
+// restore takes "path" and "at" (RFC 3339, or absent).
+func (s *server) restore(r *http.Request) (any, error) {
+	path := r.Form.Get("path")
+	if path == "" {
+		return nil, fmt.Errorf("restore needs a path: %w", ErrBadArgument)
+	}
+	var at time.Time
+	if t := r.Form.Get("at"); t != "" {
+		var err error
+		if at, err = time.Parse(time.RFC3339Nano, t); err != nil {
+			return nil, fmt.Errorf("read time: %w: %w", err, ErrBadArgument)
+		}
+	}
+	return orError(s.d.Restore(r.Context(), path, at))
+}
+
+func (s *server) held(r *http.Request) (any, error) {
+	held, err := s.d.Held(r.Context())
+	return notNil(held), err
+}
+
+// onPaths makes a call of Approve or Revert, whose paths come as any number of "path" values.
+func (s *server) onPaths(do func(context.Context, []string) (int, error)) call {
+	return func(r *http.Request) (any, error) {
+		n, err := do(r.Context(), r.Form["path"])
+		return counted{n}, err
+	}
+}
+
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func orError[T any](v T, err error) (any, error) { return v, err }

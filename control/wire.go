@@ -1,0 +1,70 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net/http"
+)
+
+// The calls of the API.
+const (
+	routeStatus  = "/v1/status"
+	routeWait    = "/v1/wait"
+	routeHistory = "/v1/history"
+	routeRestore = "/v1/restore"
+	routeHeld    = "/v1/held"
+	routeApprove = "/v1/held/approve"
+	routeRevert  = "/v1/held/revert"
+)
+
+// counted is the answer to approve and revert.
+type counted struct {
+	Paths int `json:"paths"`
+}
+
+// failure is the body of every answer that is not 200.
+type failure struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// codes pairs each error that survives the socket with its name there and its HTTP status.
+var codes = []struct {
+	err    error
+	code   string
+	status int
+}{
+	{ErrNotFound, "not_found", http.StatusNotFound},
+	{ErrTimeout, "timeout", http.StatusGatewayTimeout},
+	{context.DeadlineExceeded, "timeout", http.StatusGatewayTimeout},
+	{ErrBadArgument, "bad_argument", http.StatusBadRequest},
+}
+
+// encodeError turns an error of the daemon into its form on the wire.
+func encodeError(err error) (failure, int) {
+	for _, c := range codes {
+		if errors.Is(err, c.err) {
+			return failure{c.code, err.Error()}, c.status
+		}
+	}
+	return failure{"failed", err.Error()}, http.StatusInternalServerError
+}
+
+// remoteError is an error of the daemon on the client's side: the daemon's words, and the identity it had.
+type remoteError struct {
+	message string
+	kind    error // one of the package's sentinels, or nil
+}
+
+func (e *remoteError) Error() string { return e.message }
+func (e *remoteError) Unwrap() error { return e.kind }
+
+// decodeError is the reverse of encodeError.
+func decodeError(f failure) error {
+	for _, c := range codes {
+		if f.Code == c.code {
+			return &remoteError{f.Message, c.err}
+		}
+	}
+	return &remoteError{f.Message, nil}
+}

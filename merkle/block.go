@@ -1,0 +1,149 @@
+package merkle
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// Sizes of blocks in bytes. They are part of the format, since a file's hash is over its blocks: a file of up to
+// MinBlock is one block, longer ones are cut where their content says, AvgBlock apart on average.
+const (
+	MinBlock = 32 << 10
+	AvgBlock = 128 << 10
+	MaxBlock = 512 << 10
+)
+
+// A Block is a content-defined piece of a file.
+type Block struct {
+	Hash Hash
+	Size uint32 // bytes, 1 to MaxBlock
+}
+
+// A BlockList is a file as the sequence of its blocks; empty for an empty file.
+type BlockList []Block
+
+// blockSize is the length of an encoded Block: the hash, then the size in little-endian order.
+const blockSize = HashSize + 4
+
+// Root returns the file hash: the hash over the encoded list.
+func (l BlockList) Root() Hash { return fileDomain.sum(l.Append(nil)) }
+
+// Size returns the length of the file in bytes.
+func (l BlockList) Size() (n int64) {
+	for _, b := range l {
+		n += int64(b.Size)
+	}
+	return n
+}
+
+// Append appends the encoded list: 36 bytes a block.
+func (l BlockList) Append(b []byte) []byte {
+	for _, block := range l {
+		b = append(b, block.Hash[:]...)
+		b = binary.LittleEndian.AppendUint32(b, block.Size)
+	}
+	return b
+}
+
+// DecodeBlockList reads what Append wrote.
+func DecodeBlockList(b []byte) (BlockList, error) {
+	if len(b)%blockSize != 0 {
+		return nil, fmt.Errorf("block list of %d bytes: %w", len(b), ErrFormat)
+	}
+	l := make(BlockList, 0, len(b)/blockSize)
+	for ; len(b) > 0; b = b[blockSize:] {
+		block := Block{Hash(b[:HashSize]), binary.LittleEndian.Uint32(b[HashSize:])}
+		if block.Size == 0 || block.Size > MaxBlock {
+			return nil, fmt.Errorf("block of %d bytes: %w", block.Size, ErrFormat)
+		}
+		l = append(l, block)
+	}
+	return l, nil
+}
+
+// HashBlock returns the name of a block with the given bytes.
+func HashBlock(data []byte) Hash { return blockDomain.sum(data) }
+
+// gear is the table of the rolling hash: 256 numbers that look random and are the same everywhere, being the BLAKE3
+// output for each byte under a context of its own.
+var gear = func() (table [256]uint64) {
+	d := newDomain("resonate 2026 gear table")
+	for i := range table {
+		h := d.sum([]byte{byte(i)})
+		table[i] = binary.LittleEndian.Uint64(h[:])
+	}
+	return table
+}()
+
+// The cut masks of FastCDC with normalisation level 2: harder to meet before AvgBlock, easier after it. The gear hash
+// shifts left, so its high bits have seen the most bytes.
+const (
+	maskBefore = (1<<19 - 1) << 45
+	maskAfter  = (1<<15 - 1) << 49
+)
+
+// Cut returns the length of the first block of data, which must hold MaxBlock bytes or the rest of the file.
+// (W. Xia et al., FastCDC, USENIX ATC 2016.)
+func Cut(data []byte) int {
+	n := min(len(data), MaxBlock)
+	if n <= MinBlock {
+		return n
+	}
+	var h uint64
+	i := MinBlock
+	for normal := min(n, AvgBlock); i < normal; i++ {
+		h = h<<1 + gear[data[i]]
+		if h&maskBefore == 0 {
+			return i + 1
+		}
+	}
+	for ; i < n; i++ {
+		h = h<<1 + gear[data[i]]
+		if h&maskAfter == 0 {
+			return i + 1
+		}
+	}
+	return n
+}
+
+// Split reads r to its end and returns its blocks. buf is scratch space; a small one is grown to the file's need, and
+// what it grew to is returned for the next call.
+func Split(r io.Reader, buf []byte) (BlockList, []byte, error) {
+	if cap(buf) < MinBlock {
+		buf = make([]byte, MinBlock)
+	}
+	buf = buf[:cap(buf)]
+	var list BlockList
+	start, end := 0, 0
+	for eof := false; ; {
+		for !eof && end-start < MaxBlock {
+			if end == len(buf) {
+				buf, start, end = makeRoom(buf, start, end)
+			}
+			n, err := r.Read(buf[end:])
+			end += n
+			if err == io.EOF {
+				eof = true
+			} else if err != nil {
+				return nil, buf, err
+			}
+		}
+		if start == end {
+			return list, buf, nil
+		}
+		n := Cut(buf[start:end])
+		list = append(list, Block{HashBlock(buf[start : start+n]), uint32(n)})
+		start += n
+	}
+}
+
+// makeRoom moves buf[start:end] to the front, into a larger buffer if it fills this one.
+func makeRoom(buf []byte, start, end int) ([]byte, int, int) {
+	to := buf
+	if start < len(buf)/2 && len(buf) < 4*MaxBlock {
+		to = make([]byte, min(4*len(buf), 4*MaxBlock))
+	}
+	n := copy(to, buf[start:end])
+	return to, 0, n
+}

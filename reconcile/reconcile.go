@@ -1,0 +1,154 @@
+// Package reconcile decides what follows when what is here, what was agreed and what a peer has differ. It is pure:
+// its functions turn values into a plan, and nothing else; who calls it acts.
+//
+// A local change first becomes a version of its own (Publish), on top of what was agreed. Then two versions of a path
+// meet (Merge): the version vectors decide, and where neither has seen the other, the same one wins everywhere and the
+// other is kept beside it as a conflict copy. No decision depends on which node takes it, or in which order versions
+// arrive, so that any number of nodes may resolve the same conflict and agree.
+package reconcile
+
+import (
+	"bytes"
+	"cmp"
+
+	"resonate/merkle"
+)
+
+// An Author is who makes a change, and when: one operation (an edit, a move, a batch) is one stamp.
+type Author struct {
+	Node  merkle.NodeID
+	Stamp merkle.Stamp
+	Token merkle.Token
+}
+
+// Publish returns the entry that follows from finding have (nil: nothing) where agreed (nil: nothing ever) was agreed,
+// or nil where that is no change. A directory that is implied by what lies below it is handed in as found.
+func Publish(agreed *merkle.Entry, have *merkle.Attributes, by Author) *merkle.Entry {
+	e := &merkle.Entry{}
+	switch {
+	case have == nil && !agreed.Live():
+		return nil
+	case have == nil:
+		e.Kind = merkle.Tombstone
+	case agreed.Live() && same(&agreed.Attributes, have):
+		return nil
+	default:
+		e.Attributes = *have
+	}
+	var seen merkle.Vector
+	if agreed != nil {
+		seen = agreed.Version.Vector
+	}
+	e.Version = merkle.Version{Vector: seen.With(by.Node, by.Stamp), Author: by.Node, Stamp: by.Stamp, Token: by.Token}
+	return e
+}
+
+// same tells whether a person would see no difference. What a node cannot read (owner, link) is not compared.
+func same(a, b *merkle.Attributes) bool {
+	return a.Kind == b.Kind && a.Mode == b.Mode && a.Size == b.Size && a.MTime == b.MTime && a.Target == b.Target &&
+		a.Content == b.Content
+}
+
+// A Plan is what follows from two versions of a path.
+type Plan struct {
+	// Entry is what is to be agreed at the path from now on; nil where what was agreed here stays.
+	Entry *merkle.Entry
+	// Copy, where not nil, is to be kept beside the path under the name CopyPath.
+	Copy     *merkle.Entry
+	CopyPath string
+}
+
+// Merge decides between what is agreed here and what a peer has, for one path. Either may be nil: never heard of.
+func Merge(path string, mine, theirs *merkle.Entry) Plan {
+	switch {
+	case theirs == nil:
+		return Plan{}
+	case mine == nil:
+		return Plan{Entry: theirs}
+	}
+	order := theirs.Version.Vector.Compare(mine.Version.Vector)
+	if order == merkle.Same && theirs.Hash() == mine.Hash() {
+		return Plan{}
+	}
+	switch order {
+	case merkle.Before:
+		return Plan{}
+	case merkle.After:
+		return Plan{Entry: theirs}
+	}
+	winner, loser := mine, theirs
+	if beats(theirs, mine) {
+		winner, loser = theirs, mine
+	}
+	plan := Plan{Entry: join(winner, loser)}
+	if plan.Entry.Hash() == mine.Hash() {
+		plan.Entry = nil
+	}
+	if needsCopy(winner, loser) {
+		plan.Copy, plan.CopyPath = loser, ConflictPath(path, loser)
+	}
+	return plan
+}
+
+// join returns the winner as a version that has seen the loser, too. It takes no stamp: all nodes get the same.
+func join(winner, loser *merkle.Entry) *merkle.Entry {
+	v := winner.Version
+	v.Vector = v.Vector.Join(loser.Version.Vector)
+	if v.Vector.Equal(winner.Version.Vector) {
+		return winner
+	}
+	return winner.WithVersion(v)
+}
+
+// needsCopy tells whether the loser holds something that the winner does not. Equal content or metadata alone never
+// makes a copy, and neither does a deletion or a directory: what lies in it speaks for itself.
+func needsCopy(winner, loser *merkle.Entry) bool {
+	return loser.Live() && loser.Kind != merkle.Dir && !merkle.SameContent(winner, loser)
+}
+
+// beats orders concurrent versions: a change before a deletion; a directory before anything else, since what lies in
+// it needs it; then the greater token, mtime, author's stamp and node.
+func beats(a, b *merkle.Entry) bool {
+	return cmp.Or(
+		compareBool(a.Live(), b.Live()),
+		compareBool(a.IsDir(), b.IsDir()),
+		a.Version.Token.Compare(b.Version.Token),
+		cmp.Compare(a.MTime, b.MTime),
+		cmp.Compare(a.Version.Stamp, b.Version.Stamp),
+		bytes.Compare(a.Version.Author[:], b.Version.Author[:]),
+		compareHash(a, b), // one stamp, two contents: nodes that lie; any fixed order serves
+	) > 0
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+func compareHash(a, b *merkle.Entry) int {
+	x, y := a.ContentHash(), b.ContentHash()
+	return bytes.Compare(x[:], y[:])
+}
+
+// MakeWay decides when a live entry lies below a path at which something other than a directory was agreed: a live
+// entry implies its parents, so the path becomes a directory with the given mode, and what stood there is kept beside
+// it. Nodes may do this at once: their directories are equal content.
+func MakeWay(path string, obstacle *merkle.Entry, mode uint32, by Author) Plan {
+	dir := &merkle.Attributes{Kind: merkle.Dir, Mode: mode}
+	return Plan{
+		Entry:    Publish(obstacle, dir, by),
+		Copy:     obstacle,
+		CopyPath: ConflictPath(path, obstacle),
+	}
+}
+
+// Forgotten tells whether an entry of which the other side knows nothing was deleted there, so long ago that the
+// tombstone was dropped: all that it has seen lies at or below the horizon.
+func Forgotten(e *merkle.Entry, horizon merkle.Vector) bool {
+	return len(horizon) > 0 && horizon.Covers(e.Version.Vector)
+}

@@ -1,0 +1,318 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"resonate/control"
+	"resonate/merkle"
+)
+
+var _ control.Daemon = (*Replica)(nil)
+
+// maxListed is how many held changes and problems a status lists.
+const maxListed = 1000
+
+// Status implements control.Daemon.
+func (r *Replica) Status(ctx context.Context) (s control.Status, err error) {
+	var network []control.Peer
+	if r.o.Network != nil {
+		s.Listen, network = r.o.Network()
+	}
+	err = r.do(ctx, func() { r.status(&s, network) })
+	return s, err
+}
+
+func (r *Replica) status(s *control.Status, network []control.Peer) {
+	root := r.tree.Root()
+	folder := r.place.marker.folder
+	s.Version, s.Node, s.NodeID, s.Started, s.PID = r.o.Version, r.self.Short(), r.self.String(), r.started, os.Getpid()
+	s.Folder = control.Folder{Path: r.root.Name(), ID: fmt.Sprintf("%x", folder.ID), Shared: folder.Shared}
+	s.Roots = control.Roots{State: root.State.String(), Content: root.Content.String()}
+	s.Files, s.Directories, s.Symlinks, s.Bytes = root.Files, root.Dirs, root.Symlinks, root.Bytes
+	s.Peers = r.peerList(network, root.State)
+	r.traffic(s)
+	s.Held, s.HeldMore = cutTo(r.heldList(), maxListed)
+	problems := make([]control.Problem, 0, len(r.problems))
+	for _, path := range slices.Sorted(maps.Keys(r.problems)) {
+		problems = append(problems, *r.problems[path])
+	}
+	s.Problems, s.ProblemsMore = cutTo(problems, maxListed)
+	s.Watch = r.watchStatus()
+	s.Progress = r.progress()
+	s.State = r.stateOf(s)
+}
+
+func cutTo[T any](list []T, most int) ([]T, int) {
+	if len(list) <= most {
+		return list, 0
+	}
+	return list[:most], len(list) - most
+}
+
+// stateOf sums up a status in a word.
+func (r *Replica) stateOf(s *control.Status) string {
+	connected, away := 0, 0
+	inSync := true
+	for _, p := range s.Peers {
+		if p.State == "connected" {
+			connected++
+			inSync = inSync && p.InSync
+		} else {
+			away++
+		}
+	}
+	switch {
+	case !r.scanned:
+		return "scanning"
+	case len(r.held) > 0:
+		return "held"
+	case connected == 0 && away == 0:
+		return "alone"
+	case connected == 0:
+		return "no peer connected"
+	case !inSync || !r.quiet():
+		return "syncing"
+	}
+	return "in sync"
+}
+
+// peerList joins what the network knows of peers with what the sessions do.
+func (r *Replica) peerList(network []control.Peer, state merkle.Hash) []control.Peer {
+	out := make([]control.Peer, 0, len(network))
+	listed := make(map[string]bool)
+	for _, n := range network {
+		if n.ID != "" && listed[n.ID] {
+			continue // two addresses of one node
+		}
+		listed[n.ID] = true
+		out = append(out, n)
+	}
+	for _, id := range sortedNodes(r.peers) {
+		p := r.peers[id]
+		at := slices.IndexFunc(out, func(c control.Peer) bool { return c.ID == id.String() })
+		if at < 0 {
+			out = append(out, control.Peer{ID: id.String(), Address: p.link.Addr(), Since: p.since})
+			at = len(out) - 1
+		}
+		c := &out[at]
+		c.State, c.Name, c.Error = "connected", p.name, ""
+		c.RTTMillis = float64(p.link.RTT().Microseconds()) / 1000
+		c.ToSend, c.ToReceive = r.workFor(p)
+		c.InSync = p.root == state && c.ToSend.Files == 0 && c.ToReceive.Files == 0
+	}
+	return out
+}
+
+// workFor counts what is still to be sent to and received from a peer.
+func (r *Replica) workFor(p *peer) (send, receive control.Work) {
+	count := func(path string) {
+		send.Files++
+		if e := r.tree.Get(path); e != nil {
+			send.Bytes += e.Size
+		}
+	}
+	for _, path := range p.out {
+		count(path)
+	}
+	for _, path := range p.unacked {
+		count(path)
+	}
+	for _, queue := range r.incoming {
+		for _, in := range queue {
+			if slices.Contains(in.from, p) {
+				receive.Files++
+				receive.Bytes += in.theirs.Size
+			}
+		}
+	}
+	return send, receive
+}
+
+func (r *Replica) traffic(s *control.Status) {
+	t := r.past
+	for _, p := range r.peers {
+		t.add(p)
+	}
+	s.MessagesSent, s.MessagesReceived, s.BytesSent, s.BytesReceived = t.MessagesSent, t.MessagesReceived, t.BytesSent, t.BytesReceived
+	s.BytesReceived += uint64(r.receivedBytes.Load())
+	s.BytesSent += uint64(r.sentBytes.Load())
+	s.KeepalivesSent, s.KeepalivesReceived = t.keepSent, t.keepReceived
+}
+
+func (r *Replica) watchStatus() control.Watch {
+	w := r.watcher.Status()
+	out := control.Watch{
+		Mode: "inotify", Directories: w.Watched, Uncovered: w.Uncovered, Overflows: w.Overflows, Cause: w.Cause, Remedy: w.Remedy,
+	}
+	if len(w.Uncovered) > 0 {
+		out.Mode = "mixed"
+	}
+	if slices.Contains(w.Uncovered, ".") {
+		out.Mode = "polling"
+	}
+	return out
+}
+
+// progress tells of long work, nil where there is none.
+func (r *Replica) progress() *control.Progress {
+	switch {
+	case !r.scanned || len(r.hashing) > 0:
+		root := r.tree.Root()
+		return &control.Progress{
+			What: "scan", Files: root.Files, FilesTotal: root.Files + len(r.hashing), Bytes: root.Bytes, SecondsLeft: -1,
+		}
+	case r.received.total == 0:
+		return nil
+	}
+	p := &control.Progress{
+		What: "receive", Files: r.received.files, FilesTotal: r.received.total, Bytes: r.received.bytes,
+		BytesTotal: r.received.sum, SecondsLeft: -1,
+	}
+	if took := time.Since(r.received.since).Seconds(); took > 0.5 && p.Bytes > 0 {
+		p.BytesPerSecond = float64(p.Bytes) / took
+		p.SecondsLeft = float64(p.BytesTotal-p.Bytes) / p.BytesPerSecond
+	}
+	return p
+}
+
+// A waiter waits for all connected peers to have something.
+type waiter struct {
+	path  string
+	since time.Time
+	done  chan error
+}
+
+// Wait implements control.Daemon.
+func (r *Replica) Wait(ctx context.Context, path string) error {
+	if r.watcher == nil {
+		return ErrStopped
+	}
+	if err := r.watcher.Flush(ctx); err != nil {
+		return waitEnded(ctx, err)
+	}
+	w := &waiter{path: path, since: time.Now(), done: make(chan error, 1)}
+	if err := r.do(ctx, func() { r.waiters = append(r.waiters, w) }); err != nil {
+		return waitEnded(ctx, err)
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-r.ended:
+		return ErrStopped
+	case <-ctx.Done():
+		var why error
+		r.do(context.WithoutCancel(ctx), func() {
+			r.waiters = slices.DeleteFunc(r.waiters, func(o *waiter) bool { return o == w })
+			why = r.missingFor(w)
+		})
+		return errors.Join(why, waitEnded(ctx, context.Cause(ctx)))
+	}
+}
+
+func waitEnded(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return control.ErrTimeout
+	}
+	return err
+}
+
+// answerWaiters lets those go whose wait is over.
+func (r *Replica) answerWaiters() {
+	r.waiters = slices.DeleteFunc(r.waiters, func(w *waiter) bool {
+		if r.missingFor(w) != nil {
+			r.wakeIn(20 * time.Millisecond)
+			return false
+		}
+		w.done <- nil
+		return true
+	})
+}
+
+// missingFor tells what a waiter still waits for; nil: nothing.
+func (r *Replica) missingFor(w *waiter) error {
+	covers := func(path string) bool {
+		return w.path == "" || path == w.path || strings.HasPrefix(path, w.path+"/")
+	}
+	switch {
+	case !r.scanned:
+		return errors.New("the folder is still being scanned")
+	case anyKey(r.hashing, covers) || anyKey(r.changes, covers) || anyKey(r.linger, covers):
+		return errors.New("changes here are still being read")
+	case anyKey(r.held, covers):
+		return errors.New("changes are held: resonate held approve, or resonate held revert")
+	case len(r.peers) == 0 && (len(r.members) > 0 || r.expectsPeers()):
+		return errors.New("no peer is connected")
+	}
+	for _, id := range sortedNodes(r.peers) {
+		if p := r.peers[id]; !r.has(p, w, covers) {
+			return fmt.Errorf("peer %s (%s) does not have everything yet", p.name, id.Short())
+		}
+	}
+	return nil
+}
+
+// has tells whether a peer has what a waiter waits for.
+func (r *Replica) has(p *peer, w *waiter, covers func(string) bool) bool {
+	if p.root == r.tree.Root().State {
+		return true
+	}
+	if !p.equal {
+		return false // what it lacks is not known yet
+	}
+	if w.path == "" {
+		return p.clear.After(w.since)
+	}
+	return !anyValue(p.unacked, covers) && !slices.ContainsFunc(p.out, covers)
+}
+
+func anyKey[V any](m map[string]V, covers func(string) bool) bool {
+	for path := range m {
+		if covers(path) {
+			return true
+		}
+	}
+	return false
+}
+
+func anyValue[K comparable](m map[K]string, covers func(string) bool) bool {
+	for _, path := range m {
+		if covers(path) {
+			return true
+		}
+	}
+	return false
+}
+
+// expectsPeers tells whether the user has named any.
+func (r *Replica) expectsPeers() bool {
+	if r.o.Network == nil {
+		return false
+	}
+	_, peers := r.o.Network()
+	return len(peers) > 0
+}
+
+// Held implements control.Daemon.
+func (r *Replica) Held(ctx context.Context) (out []control.Held, err error) {
+	err = r.do(ctx, func() { out = r.heldList() })
+	return out, err
+}
+
+// Approve implements control.Daemon.
+func (r *Replica) Approve(ctx context.Context, paths []string) (n int, err error) {
+	err = r.do(ctx, func() { n = r.approve(paths) })
+	return n, err
+}
+
+// Revert implements control.Daemon.
+func (r *Replica) Revert(ctx context.Context, paths []string) (n int, err error) {
+	err = r.do(ctx, func() { n = r.revert(paths) })
+	return n, err
+}

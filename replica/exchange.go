@@ -1,0 +1,373 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"resonate/merkle"
+	"resonate/reconcile"
+	"resonate/syncproto"
+)
+
+// Bounds of what is under way with one peer.
+const (
+	maxUnacked   = 4096    // announcements that the peer has not dealt with yet
+	maxBatch     = 512     // announcements encoded at a time
+	maxQueued    = 1 << 20 // bytes in the queue to the peer above which no announcement is added
+	announceSize = 256 << 10
+)
+
+// rootDelay is how long nothing must have changed before a node tells its root; knowledgeDelay, before it tells only
+// what it has seen.
+const (
+	rootDelay      = 15 * time.Millisecond
+	knowledgeDelay = 500 * time.Millisecond
+)
+
+// A rootKey is what a Root message tells, to see whether it would tell anything new.
+type rootKey struct{ state, knowledge merkle.Hash }
+
+// tell has path announced to p.
+func (p *peer) tell(path string) {
+	if !p.queued[path] {
+		p.queued[path] = true
+		p.out = append(p.out, path)
+	}
+}
+
+// pump announces what waits to be announced, as long as the peer keeps up.
+func (r *Replica) pump(p *peer) {
+	for len(p.out) > 0 && len(p.unacked) < maxUnacked && p.conn.Queued() < maxQueued {
+		n := min(len(p.out), maxBatch)
+		list := make([]syncproto.Announcement, 0, n)
+		for _, path := range p.out[:n] {
+			delete(p.queued, path)
+			e := r.tree.Get(path)
+			if e == nil || p.theirs[path] == e.Hash() {
+				continue
+			}
+			p.seq++
+			a := syncproto.Announcement{Seq: p.seq, Path: path, Entry: e, Data: r.inline[path]}
+			if rec := r.records[path]; rec != nil {
+				r.describe(&a, e, rec)
+			}
+			p.unacked[p.seq] = path
+			list = append(list, a)
+		}
+		p.out = p.out[n:]
+		for m := range syncproto.SplitAnnouncements(list, announceSize) {
+			r.send(p, m)
+		}
+	}
+	if len(p.out) == 0 {
+		p.out = nil
+		if len(p.unacked) == 0 {
+			p.clear = time.Now()
+		}
+	}
+}
+
+// describe adds to an announcement what spares the peer a round trip.
+func (r *Replica) describe(a *syncproto.Announcement, e *merkle.Entry, rec *record) {
+	switch e.Kind {
+	case merkle.Dir:
+		if info, err := r.root.Lstat(a.Path); err == nil {
+			a.Hint = info.MTime
+		}
+	case merkle.File:
+		if rec.blocks != nil {
+			a.SetBlocks(rec.blocks)
+		} else if list, err := r.index.Blocks(a.Path); err == nil && list.Root() == e.Content {
+			a.SetBlocks(list)
+		}
+	}
+}
+
+func (r *Replica) send(p *peer, m syncproto.Message) {
+	if err := p.conn.Send(m); err != nil {
+		p.cancel(fmt.Errorf("send: %w", err))
+	}
+}
+
+// handle takes in one message. An error ends the session.
+func (r *Replica) handle(p *peer, m syncproto.Message) error {
+	if r.peers[p.id] != p {
+		return errors.New("session is over")
+	}
+	var err error
+	switch m := m.(type) {
+	case *syncproto.Announcements:
+		err = r.handleAnnouncements(p, m)
+	case *syncproto.Ack:
+		for _, seq := range m.Seqs {
+			delete(p.unacked, seq)
+		}
+		r.pump(p)
+	case *syncproto.Root:
+		p.root = m.State
+		r.learn(m.Members, m.Horizon, p)
+		r.compareRoots(p)
+	case *syncproto.AskLevels:
+		for _, answer := range syncproto.Answer(&r.tree, m) {
+			r.send(p, answer)
+		}
+	case *syncproto.Levels:
+		err = r.handleLevels(p, m)
+	case *syncproto.AskEntries:
+		err = r.eachAllowed(m.Paths, func(path string) { r.askedFor(p, path) })
+	case *syncproto.AskSubtrees:
+		err = r.eachAllowed(m.Paths, func(dir string) {
+			for path := range r.tree.All(dir) {
+				r.askedFor(p, path)
+			}
+		})
+		r.pump(p)
+	case *syncproto.Move:
+		r.send(p, &syncproto.Expand{Seq: m.Seq})
+	case *syncproto.RemoveAll:
+		r.send(p, &syncproto.Expand{Seq: m.Seq})
+	case *syncproto.Bye:
+		return &ByeError{m.Reason}
+	case *syncproto.Unknown:
+		r.log.Debug("message of a kind not known here: skipped", "peer", p.id.Short(), "kind", m.Kind)
+	case *syncproto.Expand: // nothing here was ever sent that needs it
+	default:
+		err = fmt.Errorf("%T out of order", m)
+	}
+	if err != nil {
+		return &protocolError{p.id.Short(), err}
+	}
+	return nil
+}
+
+func (r *Replica) eachAllowed(paths []string, do func(string)) error {
+	for _, path := range paths {
+		if err := pathAllowed(path); err != nil {
+			return err
+		}
+		do(path)
+	}
+	return nil
+}
+
+// askedFor announces a path that the peer says it lacks, whatever it told before.
+func (r *Replica) askedFor(p *peer, path string) {
+	delete(p.theirs, path)
+	p.tell(path)
+	r.lastChange = time.Now()
+}
+
+func (r *Replica) handleAnnouncements(p *peer, m *syncproto.Announcements) error {
+	for i := range m.List {
+		a := &m.List[i]
+		if err := pathAllowed(a.Path); err != nil {
+			return err
+		}
+		p.theirs[a.Path] = a.Entry.Hash()
+		r.take(&incoming{
+			path: a.Path, theirs: a.Entry, hint: a.Hint, blocks: a.Blocks, data: a.Data,
+			from: []*peer{p}, acks: []ack{{p, a.Seq}},
+		})
+	}
+	return nil
+}
+
+// startDiff finds out what the peer has otherwise, unless that is under way or was done for the same roots.
+func (r *Replica) startDiff(p *peer) {
+	roots := [2]merkle.Hash{r.tree.Root().State, p.root}
+	if p.diff != nil || p.diffed == roots {
+		return
+	}
+	p.diffed = roots
+	p.diff = syncproto.NewDiff()
+	r.send(p, p.diff.Start())
+}
+
+func (r *Replica) handleLevels(p *peer, m *syncproto.Levels) error {
+	if p.diff == nil {
+		return errors.New("levels that nobody asked for")
+	}
+	found, err := p.diff.Take(&r.tree, m)
+	if err != nil {
+		return err
+	}
+	if found.Ask != nil {
+		r.send(p, found.Ask)
+	}
+	for _, ask := range syncproto.Ask(found.Entries, found.Subtrees) {
+		r.send(p, ask)
+	}
+	for _, path := range found.Absent {
+		if e := r.tree.Get(path); e.Live() && reconcile.Forgotten(e, r.horizon) {
+			r.deletedLongAgo(path, e)
+		}
+	}
+	if found.Done {
+		p.diff = nil
+		r.lastChange = time.Now()
+	}
+	return nil
+}
+
+// deletedLongAgo takes in a deletion whose tombstone was dropped everywhere else.
+func (r *Replica) deletedLongAgo(path string, e *merkle.Entry) {
+	by, err := r.author()
+	if err != nil {
+		return
+	}
+	r.seen = r.seen.With(by.Node, by.Stamp)
+	r.take(&incoming{path: path, theirs: reconcile.Publish(e, nil, by)})
+}
+
+// anyDiff tells whether differences are being looked for.
+func (r *Replica) anyDiff() bool {
+	for _, p := range r.peers {
+		if p.diff != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// talk ends a turn of the loop towards the peers: acknowledgements, announcements, and the root when all is quiet.
+func (r *Replica) talk(now time.Time) {
+	for _, p := range r.peers {
+		r.pump(p)
+		for len(p.acks) > 0 {
+			n := min(len(p.acks), syncproto.MaxAcks)
+			r.send(p, &syncproto.Ack{Seqs: slices.Clone(p.acks[:n])})
+			p.acks = p.acks[n:]
+		}
+		r.tellRoot(p, now)
+	}
+}
+
+// quiet tells whether nothing is being published or applied that will change the tree by itself.
+func (r *Replica) quiet() bool {
+	return r.scanned && len(r.changes) == 0 && len(r.hashing) == 0 && len(r.ready) == 0 && len(r.linger) == 0 && !r.working()
+}
+
+// working tells whether something comes in that is not stuck.
+func (r *Replica) working() bool {
+	for _, queue := range r.incoming {
+		in := queue[0]
+		if in.fetching || (in.tries == 0 && !in.reinstate) {
+			return true
+		}
+	}
+	return false
+}
+
+// tellRoot tells a peer what the tree has come to, once it has dealt with all that was announced, if that is news.
+func (r *Replica) tellRoot(p *peer, now time.Time) {
+	if !r.quiet() || len(p.out) > 0 || len(p.unacked) > 0 || p.diff != nil {
+		return
+	}
+	root := r.tree.Root()
+	key := rootKey{root.State, r.knowledge()}
+	delay := rootDelay
+	switch {
+	case key == p.told:
+		return
+	case key.state == p.told.state:
+		delay = knowledgeDelay
+	}
+	if wait := delay - now.Sub(r.lastChange); wait > 0 {
+		r.wakeIn(wait)
+		return
+	}
+	p.told = key
+	r.send(p, &syncproto.Root{State: root.State, Content: root.Content, Members: r.known(), Horizon: r.horizon})
+	r.compareRoots(p)
+}
+
+// compareRoots goes on after either root became known: equal ones mean that both have seen the same, different ones are
+// looked into.
+func (r *Replica) compareRoots(p *peer) {
+	root := r.tree.Root().State
+	if root != p.root {
+		if r.quiet() && len(p.out) == 0 && len(p.unacked) == 0 {
+			r.startDiff(p)
+		}
+		return
+	}
+	p.equal = true
+	clear(p.theirs)
+	r.seen = r.seen.Join(r.members[p.id])
+	r.releaseSuspects()
+	r.advanceHorizon()
+}
+
+// releaseSuspects lets out files that nobody else has ever heard of: with a peer whose tree is equal, that is sure.
+func (r *Replica) releaseSuspects() {
+	for path, h := range r.held {
+		if h.kind == "suspect" && !h.reinstated && r.tree.Get(path) == nil {
+			delete(r.held, path)
+			r.changes[path] = h.change
+			r.wakeIn(0)
+		}
+	}
+}
+
+// known returns what every member is known to have seen.
+func (r *Replica) known() []syncproto.Known {
+	out := []syncproto.Known{{Node: r.self, Seen: r.seen}}
+	for _, n := range sortedNodes(r.members) {
+		if n != r.self {
+			out = append(out, syncproto.Known{Node: n, Seen: r.members[n]})
+		}
+	}
+	return out
+}
+
+// knowledge is a hash over what known returns and the horizon.
+func (r *Replica) knowledge() merkle.Hash {
+	var b []byte
+	for _, k := range r.known() {
+		b = append(b, k.Node[:]...)
+		b = merkle.AppendVector(b, 1, k.Seen)
+	}
+	return merkle.HashBlock(merkle.AppendVector(b, 2, r.horizon))
+}
+
+// learn takes in what a peer knows of the members, and its horizon.
+func (r *Replica) learn(members []syncproto.Known, horizon merkle.Vector, p *peer) {
+	for _, k := range members {
+		if k.Node != r.self {
+			r.members[k.Node] = r.members[k.Node].Join(k.Seen)
+			r.meetStamps(k.Seen)
+		}
+	}
+	if r.members[p.id] == nil {
+		r.members[p.id] = merkle.Vector{}
+	}
+	r.raiseHorizon(r.horizon.Join(horizon))
+}
+
+// advanceHorizon raises the horizon to what every member has seen.
+func (r *Replica) advanceHorizon() {
+	h := r.seen
+	for _, seen := range r.members {
+		h = h.Meet(seen)
+	}
+	r.raiseHorizon(r.horizon.Join(h))
+}
+
+// raiseHorizon drops the tombstones that everybody has seen.
+func (r *Replica) raiseHorizon(h merkle.Vector) {
+	if h.Equal(r.horizon) {
+		return
+	}
+	r.horizon = h
+	if r.commit.due.IsZero() {
+		r.commit.due = time.Now().Add(time.Second)
+	}
+	for _, path := range r.tree.DropTombstones(h) {
+		if rec := r.records[path]; rec != nil && rec.disk.Kind == 0 {
+			delete(r.records, path)
+		}
+		r.dirty[path] = true
+	}
+}

@@ -1,0 +1,334 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"resonate/beneath"
+	"resonate/index"
+	"resonate/merkle"
+	"resonate/watcher"
+)
+
+// inlineData is the largest file whose bytes travel with its announcement.
+const inlineData = 16 << 10
+
+// racy is how close before being read a file's mtime may lie for a later write to leave it unchanged: kernels before
+// 6.13 count time in ticks of up to 10 ms.
+const racy = 20 * time.Millisecond
+
+// A hashJob is one file to be read.
+type hashJob struct {
+	path string
+	scan bool // found by a scan, not by an event
+}
+
+// A hashResult is what reading a file gave.
+type hashResult struct {
+	info   beneath.Info
+	blocks merkle.BlockList
+	data   []byte // of a small file
+	stable bool   // it did not change meanwhile
+	err    error
+}
+
+// observe takes in what the watcher reports.
+func (r *Replica) observe(b watcher.Batch) {
+	for _, path := range b.Paths {
+		r.look(path, false)
+	}
+	for _, dir := range b.Rescan {
+		if dir == "." {
+			dir = ""
+		}
+		r.startScan(dir, false)
+	}
+}
+
+// look finds out what stands at path now, and sets going what follows if that is not what the record says.
+func (r *Replica) look(path string, scan bool) {
+	if path == "" || path == "." || isOurs(path) {
+		if isOurs(path) {
+			r.lastMarker = time.Time{} // look at the marker now
+		}
+		return
+	}
+	info, err := r.root.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, beneath.ErrOutside):
+		r.foundMissing(path, scan)
+	case err != nil:
+		r.problem(path, err.Error(), "make it readable for this user")
+	default:
+		r.found(path, info, scan)
+	}
+}
+
+// found compares what stands at path with the record.
+func (r *Replica) found(path string, info beneath.Info, scan bool) {
+	rec := r.records[path]
+	if info.Kind != beneath.Dir && rec != nil && rec.disk.Kind == merkle.Dir {
+		r.foundMissingBelow(path, scan)
+	}
+	switch info.Kind {
+	case beneath.Dir:
+		r.foundSimple(path, merkle.Attributes{Kind: merkle.Dir, Mode: info.Mode}, info, scan)
+	case beneath.Symlink:
+		if rec != nil && sameDisk(rec.disk, info) {
+			r.unchanged(path)
+			return
+		}
+		target, err := r.root.Readlink(path)
+		if err != nil {
+			r.problem(path, err.Error(), "make it readable for this user")
+			return
+		}
+		r.foundSimple(path, merkle.Attributes{Kind: merkle.Symlink, MTime: info.MTime, Target: target}, info, scan)
+	case beneath.File:
+		r.foundFile(path, info, scan)
+	default:
+		r.foundMissing(path, scan)
+		r.problem(path, "sockets, pipes and devices are not synchronised", "none is needed; remove it to be rid of this line")
+	}
+}
+
+func (r *Replica) foundFile(path string, info beneath.Info, scan bool) {
+	rec := r.records[path]
+	if rec != nil && rec.disk.Kind == merkle.File && rec.disk.Inode == info.Inode && rec.disk.Size == info.Size &&
+		rec.disk.MTime == info.MTime && (scan || rec.disk.Checked-rec.disk.MTime > int64(racy)) {
+		if rec.disk.Mode == info.Mode {
+			r.unchanged(path)
+			return
+		}
+		if e := r.tree.Get(path); e.Live() && e.Kind == merkle.File && r.hashing[path] == nil {
+			attrs := e.Attributes
+			attrs.Mode = info.Mode
+			disk := rec.disk
+			disk.Mode = info.Mode
+			r.changed(&change{path: path, attrs: &attrs, disk: disk, scan: scan, keepBlocks: true})
+			return
+		}
+	}
+	r.hash(path, scan)
+}
+
+// foundSimple handles what has no content to be read: directories and symlinks.
+func (r *Replica) foundSimple(path string, attrs merkle.Attributes, info beneath.Info, scan bool) {
+	rec := r.records[path]
+	disk := diskOf(info)
+	if rec != nil && sameDisk(rec.disk, info) {
+		r.unchanged(path)
+		return
+	}
+	if rec != nil && attrs.Kind == merkle.Dir && rec.disk.Kind == merkle.Dir && rec.disk.Mode == info.Mode {
+		r.setDisk(path, disk, nil) // another directory of the same name: what lies in it is looked at by itself
+		r.unchanged(path)
+		return
+	}
+	r.changed(&change{path: path, attrs: &attrs, disk: disk, scan: scan})
+}
+
+// sameDisk tells whether something other than a file's content is as recorded. A directory's size and mtime change
+// with what lies in it.
+func sameDisk(d index.Disk, info beneath.Info) bool {
+	if d.Kind != kindOf(info.Kind) || d.Inode != info.Inode {
+		return false
+	}
+	switch d.Kind {
+	case merkle.Dir:
+		return d.Mode == info.Mode
+	case merkle.Symlink:
+		return d.MTime == info.MTime && d.Size == info.Size
+	}
+	return d.Mode == info.Mode && d.MTime == info.MTime && d.Size == info.Size
+}
+
+func kindOf(k beneath.Kind) merkle.Kind {
+	switch k {
+	case beneath.File:
+		return merkle.File
+	case beneath.Dir:
+		return merkle.Dir
+	case beneath.Symlink:
+		return merkle.Symlink
+	}
+	return 0
+}
+
+func diskOf(info beneath.Info) index.Disk {
+	return index.Disk{
+		Kind: kindOf(info.Kind), Mode: info.Mode, Inode: info.Inode, Size: info.Size, MTime: info.MTime,
+		Checked: time.Now().UnixNano(),
+	}
+}
+
+// unchanged notes that path is as recorded: an earlier change that waits has been taken back.
+func (r *Replica) unchanged(path string) {
+	delete(r.changes, path)
+	delete(r.held, path)
+	r.problem(path, "", "")
+	r.resume(path)
+}
+
+// foundMissing notes that nothing stands at path.
+func (r *Replica) foundMissing(path string, scan bool) {
+	r.foundMissingBelow(path, scan)
+	r.missing(path, scan)
+}
+
+func (r *Replica) foundMissingBelow(path string, scan bool) {
+	for below := range r.tree.All(path) {
+		r.missing(below, scan)
+	}
+}
+
+func (r *Replica) missing(path string, scan bool) {
+	r.problem(path, "", "")
+	if rec := r.records[path]; rec == nil || rec.disk.Kind == 0 {
+		r.unchanged(path)
+		return
+	}
+	r.changed(&change{path: path, scan: scan})
+}
+
+// hash has the file at path read. One that is being read already is read again afterwards.
+func (r *Replica) hash(path string, scan bool) {
+	if h := r.hashing[path]; h != nil {
+		h.again = true
+		return
+	}
+	r.hashing[path] = &hashState{scan: scan}
+	r.hashQueue = append(r.hashQueue, hashJob{path, scan})
+	r.feedHashers()
+}
+
+// feedHashers hands queued jobs to the readers, as many as they take.
+func (r *Replica) feedHashers() {
+	for len(r.hashQueue) > 0 {
+		select {
+		case r.hashJobs <- r.hashQueue[0]:
+			r.hashQueue = r.hashQueue[1:]
+		default:
+			return
+		}
+	}
+}
+
+func (r *Replica) startHashers() {
+	for range max(2, runtime.NumCPU()) {
+		r.workers.Go(func() {
+			var buf []byte
+			for {
+				select {
+				case <-r.ctx.Done():
+					return
+				case job := <-r.hashJobs:
+					var res hashResult
+					res, buf = r.read(job.path, buf)
+					r.post(func() { r.hashed(job, res) })
+				}
+			}
+		})
+	}
+}
+
+// read reads a file into blocks, and tells whether it stayed the same meanwhile.
+func (r *Replica) read(path string, buf []byte) (res hashResult, _ []byte) {
+	f, err := r.root.OpenFile(path)
+	if err != nil {
+		return hashResult{err: err}, buf
+	}
+	defer f.Close()
+	before, err := beneath.Fstat(f)
+	if err != nil {
+		return hashResult{err: err}, buf
+	}
+	var source io.Reader = &cancelReader{f, r}
+	if before.Size <= inlineData {
+		data, err := io.ReadAll(io.LimitReader(f, inlineData+1))
+		if err != nil {
+			return hashResult{err: err}, buf
+		}
+		res.data = data
+		source = newBytesReader(data)
+	}
+	res.blocks, buf, err = merkle.Split(source, buf)
+	if err != nil {
+		return hashResult{err: fmt.Errorf("read %s: %w", path, err)}, buf
+	}
+	res.info, res.err = beneath.Fstat(f)
+	res.stable = res.err == nil && before == res.info && res.blocks.Size() == res.info.Size
+	return res, buf
+}
+
+// cancelReader ends reading a long file when the replica stops.
+type cancelReader struct {
+	f *os.File
+	r *Replica
+}
+
+func (c *cancelReader) Read(p []byte) (int, error) {
+	if err := c.r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.f.Read(p)
+}
+
+// hashed goes on with a file that was read.
+func (r *Replica) hashed(job hashJob, res hashResult) {
+	h := r.hashing[job.path]
+	delete(r.hashing, job.path)
+	r.feedHashers()
+	switch {
+	case h == nil:
+	case errors.Is(res.err, fs.ErrNotExist), errors.Is(res.err, beneath.ErrNotRegular), errors.Is(res.err, beneath.ErrOutside):
+		r.look(job.path, job.scan)
+	case res.err != nil:
+		if r.ctx.Err() == nil {
+			r.problem(job.path, "cannot be read: "+res.err.Error(), "make it readable for this user")
+		}
+		r.resume(job.path)
+	case !res.stable || h.again:
+		r.hash(job.path, job.scan)
+	default:
+		now, err := r.root.Lstat(job.path)
+		if err != nil || now.Inode != res.info.Inode || now.MTime != res.info.MTime || now.Size != res.info.Size {
+			r.look(job.path, job.scan)
+			return
+		}
+		r.foundContent(job, res, now)
+	}
+}
+
+func (r *Replica) foundContent(job hashJob, res hashResult, info beneath.Info) {
+	r.problem(job.path, "", "")
+	attrs := &merkle.Attributes{
+		Kind: merkle.File, Mode: info.Mode, Size: info.Size, MTime: info.MTime, Content: res.blocks.Root(),
+	}
+	blocks := res.blocks
+	if blocks == nil {
+		blocks = merkle.BlockList{}
+	}
+	c := &change{path: job.path, attrs: attrs, disk: diskOf(info), blocks: blocks, data: res.data, scan: job.scan}
+	if job.scan {
+		c.data = nil
+	}
+	r.changed(c)
+}
+
+// busyWriting tells the watcher whether somebody has the file open for writing.
+func (r *Replica) busyWriting(path string) bool {
+	f, err := r.root.OpenFile(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	busy, err := beneath.BusyWriting(f)
+	return busy && err == nil
+}

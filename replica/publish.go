@@ -1,0 +1,323 @@
+package replica
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"resonate/control"
+	"resonate/index"
+	"resonate/merkle"
+	"resonate/reconcile"
+)
+
+// A change is what was found at a path and is not as recorded.
+type change struct {
+	path       string
+	attrs      *merkle.Attributes // nil: nothing stands there any more
+	disk       index.Disk
+	blocks     merkle.BlockList
+	keepBlocks bool // the content is as before
+	data       []byte
+	scan       bool
+	reinstated bool // held changes: being undone
+}
+
+// hashState is that of a file being read.
+type hashState struct {
+	again bool // it changed meanwhile
+	scan  bool
+}
+
+// A heldChange waits for the user's word.
+type heldChange struct {
+	*change
+	kind  string // "deleted", "rewritten", "suspect"
+	since time.Time
+}
+
+// publishing is the loop's state of what changed here and is not let out yet.
+type publishing struct {
+	changes   map[string]*change // to be let out at the end of the turn
+	hashing   map[string]*hashState
+	hashQueue []hashJob
+	held      map[string]*heldChange
+	guard     reconcile.Guard
+	guarded   time.Time // when the last deletion or rewrite was found
+	scans     int       // under way
+	scanned   bool      // the first scan has seen the whole folder
+	unclean   bool      // after an unclean boot, until the first scan has ended: what it finds differing is suspect
+	rescan    map[string]bool
+	inline    map[string][]byte // bytes of small files just published, to travel with their announcement
+}
+
+func (p *publishing) init(b reconcile.Burst) {
+	p.changes = make(map[string]*change)
+	p.hashing = make(map[string]*hashState)
+	p.held = make(map[string]*heldChange)
+	p.rescan = make(map[string]bool)
+	p.inline = make(map[string][]byte)
+	p.guard.Burst = b
+}
+
+// unpublished tells whether something was found at path that is not let out yet.
+func (r *Replica) unpublished(path string) bool {
+	return r.changes[path] != nil || r.hashing[path] != nil || r.held[path] != nil
+}
+
+// changed notes a change, to be let out at the end of the turn.
+func (r *Replica) changed(c *change) {
+	if h := r.held[c.path]; h != nil {
+		if h.reinstated {
+			return
+		}
+		h.change = c // it stays held, as it is now
+		return
+	}
+	if r.unclean && c.scan && r.suspect(c) {
+		return
+	}
+	if r.guards(c) {
+		r.guarded = time.Now()
+	}
+	r.changes[c.path] = c
+}
+
+// guards tells whether c is one of the changes of which too many at once are held: it deletes or rewrites content.
+func (r *Replica) guards(c *change) bool {
+	mine := r.tree.Get(c.path)
+	if !mine.Live() || mine.Kind == merkle.Dir {
+		return false
+	}
+	return c.attrs == nil || c.attrs.Kind != mine.Kind || c.attrs.Content != mine.Content || c.attrs.Target != mine.Target
+}
+
+// flush lets out what has gathered, unless it is a burst of deletions or rewrites.
+func (r *Replica) flush(now time.Time) {
+	if len(r.changes) == 0 {
+		return
+	}
+	var guarded []*change
+	for _, c := range r.changes {
+		if r.guards(c) {
+			guarded = append(guarded, c)
+		}
+	}
+	total := r.tree.Root()
+	verdict := r.guard.Judge(len(guarded), total.Files+total.Symlinks, r.guarded, now)
+	if len(guarded) > 0 && !r.scanned && r.guard.Burst != (reconcile.Burst{}) {
+		verdict = reconcile.Wait // judged as a whole, when the folder has been seen as a whole
+	}
+	if len(guarded) > 0 && !r.checkMarker() {
+		return
+	}
+	switch verdict {
+	case reconcile.Wait:
+		r.wakeIn(reconcile.Quiet())
+		r.letOut(func(c *change) bool { return !r.guards(c) && c.attrs != nil })
+		return
+	case reconcile.Hold:
+		r.hold(guarded, now)
+	}
+	r.guard.Passed(len(guarded), now)
+	r.letOut(func(*change) bool { return true })
+}
+
+// hold keeps changes back until the user has decided. Directories that went with the files are kept back with them.
+func (r *Replica) hold(guarded []*change, now time.Time) {
+	for _, c := range r.changes {
+		kind := ""
+		switch {
+		case c.attrs == nil:
+			kind = "deleted"
+		case slices.Contains(guarded, c):
+			kind = "rewritten"
+		default:
+			continue
+		}
+		r.held[c.path] = &heldChange{change: c, kind: kind, since: now}
+		delete(r.changes, c.path)
+	}
+	r.log.Warn("many files were deleted or rewritten at once: held, not sent to any peer",
+		"files", len(guarded), "remedy", "look with resonate held, then resonate held approve or resonate held revert")
+}
+
+// letOut publishes the gathered changes that which selects, as one operation: one stamp.
+func (r *Replica) letOut(which func(*change) bool) {
+	var out []*change
+	for path, c := range r.changes {
+		if which(c) {
+			out = append(out, c)
+			delete(r.changes, path)
+		}
+	}
+	if len(out) == 0 {
+		return
+	}
+	by, err := r.author()
+	if err != nil {
+		for _, c := range out {
+			r.changes[c.path] = c
+		}
+		r.problem(StateDir, "state cannot be written: "+err.Error(), "free space on the disk of "+r.place.state)
+		r.wakeIn(time.Second)
+		return
+	}
+	slices.SortFunc(out, publishOrder)
+	for _, c := range out {
+		r.publish(c, by)
+	}
+	for _, c := range out {
+		r.resume(c.path)
+	}
+}
+
+// publishOrder puts creations first, a directory before what lies in it; then deletions, the other way round.
+func publishOrder(a, b *change) int {
+	switch {
+	case a.attrs != nil && b.attrs == nil:
+		return -1
+	case a.attrs == nil && b.attrs != nil:
+		return 1
+	case a.attrs == nil:
+		return strings.Compare(b.path, a.path)
+	}
+	return strings.Compare(a.path, b.path)
+}
+
+// author returns who makes a change now: this node, with its next stamp.
+func (r *Replica) author() (reconcile.Author, error) {
+	stamp, err := r.stamps.next()
+	return reconcile.Author{Node: r.self, Stamp: stamp}, err
+}
+
+// publish makes a change known: first to the tree, then to the peers; on disk it is already.
+func (r *Replica) publish(c *change, by reconcile.Author) {
+	if err := r.root.At("publish"); err != nil {
+		r.problem(c.path, "cannot be published: "+err.Error(), "it is tried again")
+		r.changes[c.path] = c
+		r.wakeIn(time.Second)
+		return
+	}
+	e := reconcile.Publish(r.tree.Get(c.path), c.attrs, by)
+	if c.attrs == nil {
+		r.dropDisk(c.path)
+	} else {
+		blocks := c.blocks
+		if rec := r.records[c.path]; c.keepBlocks && rec != nil {
+			blocks = rec.blocks
+		}
+		r.setDisk(c.path, c.disk, blocks)
+	}
+	if e == nil {
+		return
+	}
+	r.seen = r.seen.With(by.Node, by.Stamp)
+	r.agree(c.path, e, nil)
+	if len(c.data) > 0 {
+		r.inline[c.path] = c.data
+	}
+	r.log.Debug("published", "path", c.path, "kind", e.Kind.String())
+}
+
+// dropDisk notes that nothing stands at path any more.
+func (r *Replica) dropDisk(path string) {
+	if rec := r.records[path]; rec != nil {
+		*rec = record{}
+		r.touch(path)
+	}
+}
+
+// agree makes e what is agreed of path, and has all peers told but those who have it.
+func (r *Replica) agree(path string, e *merkle.Entry, from *peer) {
+	r.tree.Put(path, e)
+	r.meetStamps(e.Version.Vector)
+	r.touch(path)
+	r.lastChange = time.Now()
+	delete(r.inline, path)
+	for _, p := range r.peers {
+		if p != from {
+			p.tell(path)
+		}
+	}
+}
+
+// suspect decides over a change that the first scan after an unclean boot has found: what a crash of the machine left
+// is not published as an edit or a deletion. The peers' version goes in; without any peer, there is none to ask.
+func (r *Replica) suspect(c *change) bool {
+	mine := r.tree.Get(c.path)
+	same := mine != nil && c.attrs != nil && c.attrs.Kind == mine.Kind && c.attrs.Content == mine.Content && c.attrs.Target == mine.Target
+	if same || len(r.members) == 0 || (mine == nil && c.attrs == nil) {
+		return false
+	}
+	r.held[c.path] = &heldChange{change: c, kind: "suspect", since: time.Now()}
+	r.record(c.path).suspect = true
+	r.touch(c.path)
+	if mine.Live() {
+		r.reinstate(c.path)
+	}
+	return true
+}
+
+// heldList returns what is held, for the user.
+func (r *Replica) heldList() []control.Held {
+	out := make([]control.Held, 0, len(r.held))
+	for path, h := range r.held {
+		item := control.Held{Path: path, Kind: h.kind, Since: h.since}
+		switch h.kind {
+		case "suspect":
+			item.Cause = "the machine went down without warning, and this is not what was agreed; the peers' version goes in as soon as one is there"
+			item.Remedy = "wait for a peer, or resonate held approve " + path
+		default:
+			item.Cause = "many files were deleted or rewritten at once"
+			item.Remedy = "resonate held approve, or resonate held revert"
+		}
+		if h.reinstated && h.kind != "suspect" {
+			item.Cause = "being reverted: waits for a peer that has it"
+			item.Remedy = "wait for a peer"
+		}
+		out = append(out, item)
+	}
+	slices.SortFunc(out, func(a, b control.Held) int { return strings.Compare(a.Path, b.Path) })
+	return out
+}
+
+// approve lets out held changes: those of the given paths and below, or all.
+func (r *Replica) approve(paths []string) (n int) {
+	approved := make(map[*change]bool)
+	for path, h := range r.held {
+		if selects(paths, path) {
+			delete(r.held, path)
+			r.withdraw(path)
+			r.changes[path] = h.change
+			approved[h.change] = true
+		}
+	}
+	r.letOut(func(c *change) bool { return approved[c] })
+	return len(approved)
+}
+
+// revert undoes held changes: what was agreed goes in again, what stands there now goes to the history.
+func (r *Replica) revert(paths []string) (n int) {
+	var which []string
+	for path := range r.held {
+		if selects(paths, path) {
+			which = append(which, path)
+		}
+	}
+	slices.Sort(which)
+	for _, path := range which {
+		if r.tree.Get(path).Live() {
+			r.reinstate(path)
+			n++
+		}
+	}
+	return n
+}
+
+func selects(paths []string, path string) bool {
+	if len(paths) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(paths, func(p string) bool { return p == path || strings.HasPrefix(path, p+"/") })
+}

@@ -1,0 +1,255 @@
+package replica
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"resonate/index"
+	"resonate/merkle"
+)
+
+// commitDelay is how long agreed changes gather before they are written down together.
+const commitDelay = 100 * time.Millisecond
+
+// committing is the state of writing down in groups.
+type committing struct {
+	due     time.Time
+	running bool
+	failed  error // why the last group could not be written
+}
+
+func fillRandom(b []byte) { rand.Read(b) }
+
+// load opens the index and the intents, and takes over what they tell.
+func (r *Replica) load() error {
+	if err := r.openIndex(); err != nil {
+		return err
+	}
+	meta := r.index.Meta()
+	r.stamps = stamps{last: meta.Reserved, reserved: meta.Reserved, reserve: r.reserve, clock: time.Now}
+	r.seen, r.horizon = meta.Seen, meta.Horizon
+	for _, k := range meta.Members {
+		r.members[k.Node] = k.Seen
+		r.meetStamps(k.Seen)
+	}
+	err := r.index.Load(func(path string, rec index.Record) error {
+		r.records[path] = &record{disk: rec.Disk, hint: rec.Hint, suspect: rec.Suspect}
+		if rec.Entry != nil {
+			r.tree.Put(path, rec.Entry)
+			r.meetStamps(rec.Entry.Version.Vector)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	r.unclean = !meta.Clean && meta.Boot != "" && meta.Boot != r.bootID()
+	dir := filepath.Join(r.place.state, "intents")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	intents, left, err := index.OpenIntents(dir)
+	if err != nil {
+		return err
+	}
+	r.intents = intents
+	return r.recover(left)
+}
+
+// openIndex opens the index. A damaged one is set aside: the folder is scanned anew, and what peers have is joined.
+func (r *Replica) openIndex() error {
+	path := filepath.Join(r.place.state, "index.db")
+	x, err := index.Open(path)
+	if errors.Is(err, index.ErrDamaged) {
+		aside := fmt.Sprintf("%s.damaged-%s", path, time.Now().UTC().Format("20060102T150405"))
+		r.log.Error("the index is damaged: it is set aside and built anew; nothing is deleted", "cause", err, "aside", aside)
+		if err := os.Rename(path, aside); err != nil {
+			return err
+		}
+		x, err = index.Open(path)
+	}
+	if errors.Is(err, index.ErrInUse) {
+		return fmt.Errorf("folder %s is in use by another resonate: %w", r.root.Name(), err)
+	}
+	r.index = x
+	return err
+}
+
+// meetStamps remembers the highest stamp of every node.
+func (r *Replica) meetStamps(v merkle.Vector) {
+	for _, c := range v {
+		if c.Stamp > r.highest[c.Node] {
+			r.highest[c.Node] = c.Stamp
+		}
+	}
+	if s := r.highest[r.self]; s > r.stamps.last {
+		r.stamps.above(s)
+	}
+}
+
+// meta returns what is to be kept about the replica as a whole.
+func (r *Replica) meta(clean bool) *index.Meta {
+	m := &index.Meta{
+		Node: r.self, Boot: r.bootID(), Clean: clean, Reserved: r.stamps.reserved,
+		Seen: r.seen, Horizon: r.horizon,
+	}
+	for _, n := range sortedNodes(r.members) {
+		m.Members = append(m.Members, index.Known{Node: n, Seen: r.members[n]})
+	}
+	return m
+}
+
+func sortedNodes[V any](m map[merkle.NodeID]V) []merkle.NodeID {
+	return slices.SortedFunc(maps.Keys(m), func(a, b merkle.NodeID) int { return slices.Compare(a[:], b[:]) })
+}
+
+// reserve puts a new high-water mark of stamps on disk.
+func (r *Replica) reserve(mark merkle.Stamp) error {
+	m := r.meta(false)
+	m.Reserved = mark
+	return r.index.Commit(nil, m)
+}
+
+// record returns the record of a path, made where there is none.
+func (r *Replica) record(path string) *record {
+	rec := r.records[path]
+	if rec == nil {
+		rec = &record{}
+		r.records[path] = rec
+	}
+	return rec
+}
+
+// setDisk notes what a path looks like on disk: from now on, finding it so is no change.
+func (r *Replica) setDisk(path string, d index.Disk, blocks merkle.BlockList) {
+	rec := r.record(path)
+	rec.disk = d
+	rec.blocks = blocks
+	rec.suspect = false
+	r.touch(path)
+}
+
+// touch has the record of path written down with the next group.
+func (r *Replica) touch(path string) {
+	r.dirty[path] = true
+	if r.commit.due.IsZero() {
+		r.commit.due = time.Now().Add(commitDelay)
+	}
+}
+
+// commitWhenDue starts writing down a group, when there is one and none is under way.
+func (r *Replica) commitWhenDue(now time.Time) {
+	if r.commit.running || r.commit.due.IsZero() {
+		return
+	}
+	if wait := r.commit.due.Sub(now); wait > 0 {
+		r.wakeIn(wait)
+		return
+	}
+	changes := r.gather()
+	meta := r.meta(false)
+	done, err := r.intents.Rotate()
+	if err != nil {
+		r.commitEnded(fmt.Errorf("rotate intents: %w", err), changes)
+		return
+	}
+	r.commit.running = true
+	r.workers.Go(func() {
+		err := r.writeGroup(changes, meta, done)
+		r.post(func() { r.commitEnded(err, changes) })
+	})
+}
+
+// writeGroup makes a group durable: first the folder's file system, then the index, then the intents are superfluous.
+func (r *Replica) writeGroup(changes []index.Change, meta *index.Meta, done func() error) error {
+	if err := r.root.At("commit.sync"); err != nil {
+		return err
+	}
+	if err := r.root.SyncFS(); err != nil {
+		return fmt.Errorf("sync %s: %w", r.root.Name(), err)
+	}
+	if err := r.root.At("commit.index"); err != nil {
+		return err
+	}
+	if err := r.index.Commit(changes, meta); err != nil {
+		return fmt.Errorf("write index: %w", err)
+	}
+	if err := r.root.At("commit.intents"); err != nil {
+		return err
+	}
+	return done()
+}
+
+// gather takes all dirty records for a group.
+func (r *Replica) gather() []index.Change {
+	changes := make([]index.Change, 0, len(r.dirty))
+	for path := range r.dirty {
+		c := index.Change{Path: path}
+		e := r.tree.Get(path)
+		if rec := r.records[path]; rec != nil || e != nil {
+			if rec == nil {
+				rec = &record{}
+			}
+			c.Record = &index.Record{Entry: e, Disk: rec.disk, Hint: rec.hint, Suspect: rec.suspect}
+			c.Blocks = rec.blocks
+			c.KeepBlocks = rec.blocks == nil && e.Live() && e.Kind == merkle.File && e.Size > 0
+		}
+		changes = append(changes, c)
+	}
+	clear(r.dirty)
+	r.commit.due = time.Time{}
+	return changes
+}
+
+// commitEnded goes on after a group. One that failed stays to be written, and is told.
+func (r *Replica) commitEnded(err error, changes []index.Change) {
+	r.commit.running = false
+	if err == nil {
+		if r.commit.failed != nil {
+			r.problem(StateDir, "", "")
+		}
+		r.commit.failed = nil
+		for _, c := range changes { // long lists lie in the index from now on
+			if rec := r.records[c.Path]; rec != nil && len(rec.blocks) > maxListInMemory && !r.dirty[c.Path] {
+				rec.blocks = nil
+			}
+		}
+		if len(r.dirty) > 0 && r.commit.due.IsZero() {
+			r.commit.due = time.Now().Add(commitDelay)
+		}
+		return
+	}
+	r.commit.failed = err
+	r.problem(StateDir, "state cannot be written: "+err.Error(), "free space, or make the state directory "+r.place.state+" writable")
+	for _, c := range changes {
+		r.dirty[c.Path] = true
+		if rec := r.records[c.Path]; rec != nil && rec.blocks == nil {
+			rec.blocks = c.Blocks
+		}
+	}
+	r.commit.due = time.Now().Add(2 * time.Second)
+}
+
+// finalCommit writes down what is left when Run ends; clean tells that the files are as the records say.
+func (r *Replica) finalCommit(clean bool) error {
+	changes := r.gather()
+	done, err := r.intents.Rotate()
+	if err != nil {
+		return err
+	}
+	return r.writeGroup(changes, r.meta(clean), done)
+}
+
+// blockList returns the blocks of the file agreed at path.
+func (r *Replica) blockList(path string) (merkle.BlockList, error) {
+	if rec := r.records[path]; rec != nil && rec.blocks != nil {
+		return rec.blocks, nil
+	}
+	return r.index.Blocks(path)
+}

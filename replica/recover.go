@@ -1,0 +1,156 @@
+package replica
+
+import (
+	"path"
+	"strings"
+
+	"resonate/beneath"
+	"resonate/index"
+	"resonate/merkle"
+	"resonate/reconcile"
+)
+
+// recover takes over what an earlier run had begun and not written to the index: swaps that happened become what they
+// were meant to be, and every temporary file is looked at before it goes.
+func (r *Replica) recover(intents []index.Intent) error {
+	for _, i := range intents {
+		if err := r.recoverIntent(i); err != nil {
+			return err
+		}
+	}
+	return r.clearTemporary()
+}
+
+func (r *Replica) recoverIntent(i index.Intent) error {
+	if pathAllowed(i.Path) != nil || i.Entry == nil {
+		return nil
+	}
+	info, err := r.root.Lstat(i.Path)
+	if err = ignoreMissing(err); err != nil {
+		return err
+	}
+	happened := false
+	switch i.Entry.Kind {
+	case merkle.Tombstone:
+		happened = info.Kind == 0
+	case merkle.Dir:
+		happened = info.Kind == beneath.Dir
+	default:
+		happened = info.Kind != 0 && info.Inode == i.Disk.Inode && info.Size == i.Disk.Size && info.MTime == i.Disk.MTime
+	}
+	before := r.diskAt(i.Path)
+	if happened {
+		r.recoverEntry(i, info)
+	}
+	return r.recoverTemp(i, before)
+}
+
+// recoverEntry makes the outcome of a swap agreed, unless the index knows something newer.
+func (r *Replica) recoverEntry(i index.Intent, info beneath.Info) {
+	mine := r.tree.Get(i.Path)
+	plan := reconcile.Merge(i.Path, mine, i.Entry)
+	if plan.Entry == nil && (mine == nil || mine.Hash() != i.Entry.Hash()) {
+		return
+	}
+	if plan.Entry != nil {
+		r.tree.Put(i.Path, i.Entry)
+		r.meetStamps(i.Entry.Version.Vector)
+	}
+	switch i.Entry.Kind {
+	case merkle.Tombstone:
+		r.dropDisk(i.Path)
+	case merkle.Dir:
+		r.setDisk(i.Path, diskOf(info), nil)
+	default:
+		disk := i.Disk
+		disk.Mode = info.Mode
+		blocks := i.Blocks
+		if blocks == nil {
+			blocks = merkle.BlockList{}
+		}
+		r.setDisk(i.Path, disk, blocks)
+	}
+	r.record(i.Path).hint = i.Hint
+	r.touch(i.Path)
+}
+
+// recoverTemp deals with the temporary file of a swap: the one that was to come in is superfluous; one that came out is
+// kept where it was meant to be. One that is not what was recorded is a person's own, made in that instant: it goes
+// back, or beside.
+func (r *Replica) recoverTemp(i index.Intent, before index.Disk) error {
+	if !strings.HasPrefix(i.Temp, tmpDir+"/") {
+		return nil
+	}
+	info, err := r.root.Lstat(i.Temp)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	switch {
+	case i.Disk.Inode != 0 && info.Inode == i.Disk.Inode:
+		return r.root.Remove("recover.remove", i.Temp)
+	case before.Kind != 0 && !sameDisk(before, info):
+		if r.root.Move("recover.back", i.Temp, i.Path) == nil {
+			return nil
+		}
+		own := &merkle.Entry{Version: merkle.Version{Author: r.self, Stamp: merkle.Stamp(info.MTime / 1000)}}
+		if r.root.Move("recover.beside", i.Temp, reconcile.ConflictPath(i.Path, own)) == nil {
+			return nil
+		}
+	case i.Kept != "" && pathAllowed(i.Kept) == nil:
+		if r.root.Move("recover.copy", i.Temp, i.Kept) == nil {
+			return nil
+		}
+	}
+	return r.keep(i.Temp, i.Path)
+}
+
+// clearTemporary removes what never held anybody's content, or holds what is in the tree; the rest goes to the history
+// as lost+found.
+func (r *Replica) clearTemporary() error {
+	entries, err := r.root.ReadDir(tmpDir)
+	if err != nil {
+		return err
+	}
+	var known map[merkle.Hash]bool
+	var buf []byte
+	for _, e := range entries {
+		name := path.Join(tmpDir, e.Name)
+		if !strings.HasSuffix(e.Name, partial) {
+			if known == nil {
+				known = r.contents()
+			}
+			var hash merkle.Hash
+			if hash, buf, err = r.contentOf(name, buf); err == nil && !known[hash] {
+				if err := r.keep(name, "lost+found/"+e.Name); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		if err := r.root.Remove("recover.remove", name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// contents returns the hashes of all files agreed.
+func (r *Replica) contents() map[merkle.Hash]bool {
+	known := make(map[merkle.Hash]bool)
+	for _, e := range r.tree.All("") {
+		if e.Kind == merkle.File {
+			known[e.Content] = true
+		}
+	}
+	return known
+}
+
+func (r *Replica) contentOf(name string, buf []byte) (merkle.Hash, []byte, error) {
+	f, err := r.root.OpenFile(name)
+	if err != nil {
+		return merkle.Hash{}, buf, err
+	}
+	defer f.Close()
+	list, buf, err := merkle.Split(f, buf)
+	return list.Root(), buf, err
+}

@@ -1,0 +1,160 @@
+package replica
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"resonate/beneath"
+	"resonate/merkle"
+)
+
+// scanBatch is how many entries a scan hands to the loop at a time.
+const scanBatch = 1024
+
+// A listing is one directory as a scan has seen it.
+type listing struct {
+	dir     string
+	entries []listed
+}
+
+type listed struct {
+	name string
+	info beneath.Info
+}
+
+// startScan has everything below dir compared with the records: by what stat tells, without reading content. Scans run
+// one after the other; the first one is that of the whole folder.
+func (r *Replica) startScan(dir string, first bool) {
+	if r.scans > 0 {
+		r.rescan[dir] = true
+		return
+	}
+	r.scans++
+	begun := time.Now()
+	ready := r.watcher.Ready()
+	r.workers.Go(func() {
+		if first {
+			select { // once all is watched, nothing changes unseen behind the scan
+			case <-ready:
+			case <-r.ctx.Done():
+				return
+			}
+		}
+		s := &scan{r: r}
+		s.dir(dir)
+		s.send()
+		r.post(func() { r.scanEnded(dir, first, begun) })
+	})
+}
+
+func (r *Replica) scanEnded(dir string, first bool, begun time.Time) {
+	r.scans--
+	if first {
+		r.scanned = true
+		r.log.Info("folder scanned", "dir", r.root.Name(), "took", time.Since(begun).Round(time.Millisecond))
+	}
+	if len(r.rescan) > 0 {
+		next := slices.Sorted(maps.Keys(r.rescan))[0]
+		if r.rescan[""] {
+			clear(r.rescan)
+			next = ""
+		}
+		delete(r.rescan, next)
+		r.startScan(next, false)
+	}
+}
+
+// A scan is one walk over a part of the folder, in a goroutine of its own.
+type scan struct {
+	r       *Replica
+	batch   []listing
+	entries int
+}
+
+// dir lists one directory, and then those in it.
+func (s *scan) dir(dir string) {
+	if s.r.ctx.Err() != nil {
+		return
+	}
+	at := dir
+	if at == "" {
+		at = "."
+	}
+	names, err := s.r.root.ReadDir(at)
+	if err != nil {
+		s.failed(dir, err)
+		return
+	}
+	l := listing{dir: dir, entries: make([]listed, 0, len(names))}
+	var dirs []string
+	for _, e := range names {
+		path := merkle.Join(dir, e.Name)
+		if isOurs(path) {
+			continue
+		}
+		info, err := s.r.root.Lstat(path)
+		if err != nil {
+			s.failed(path, err)
+			l.entries = append(l.entries, listed{name: e.Name})
+			continue
+		}
+		l.entries = append(l.entries, listed{e.Name, info})
+		if info.Kind == beneath.Dir {
+			dirs = append(dirs, path)
+		}
+	}
+	s.batch = append(s.batch, l)
+	if s.entries += len(l.entries); s.entries >= scanBatch {
+		s.send()
+	}
+	for _, d := range dirs {
+		s.dir(d)
+	}
+}
+
+func (s *scan) failed(path string, err error) {
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	s.r.post(func() { s.r.problem(path, err.Error(), "make it readable for this user") })
+}
+
+// send hands what was listed to the loop.
+func (s *scan) send() {
+	batch := s.batch
+	s.batch, s.entries = nil, 0
+	if len(batch) > 0 {
+		s.r.post(func() {
+			for _, l := range batch {
+				s.r.compare(l)
+			}
+		})
+	}
+}
+
+// compare compares a listing with the records. What differs is looked at again, since it may be late.
+func (r *Replica) compare(l listing) {
+	seen := make(map[string]bool, len(l.entries))
+	for _, e := range l.entries {
+		seen[e.name] = true
+		path := merkle.Join(l.dir, e.name)
+		rec := r.records[path]
+		if rec == nil || !sameDisk(rec.disk, e.info) {
+			r.look(path, true)
+		}
+	}
+	var missing []string
+	for name := range r.tree.Children(l.dir) {
+		if !seen[name] {
+			missing = append(missing, merkle.Join(l.dir, name))
+		}
+	}
+	slices.SortFunc(missing, strings.Compare)
+	for _, path := range missing {
+		r.look(path, true)
+	}
+}

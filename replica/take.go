@@ -1,0 +1,400 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"resonate/beneath"
+	"resonate/index"
+	"resonate/merkle"
+	"resonate/reconcile"
+)
+
+// An incoming is a version of a path that a peer has announced, on its way in.
+type incoming struct {
+	path   string
+	theirs *merkle.Entry
+	hint   int64
+	blocks merkle.BlockList // nil: to be asked for
+	data   []byte           // of a small file, where it travelled along
+	from   []*peer          // who have it, the newest last
+	acks   []ack            // to be answered when it is dealt with
+
+	reinstate bool // theirs is what is agreed already: what was held here is undone
+
+	fetching bool
+	temp     string // whole and checked, once fetched
+	disk     index.Disk
+	fetched  merkle.BlockList
+
+	tries int
+	local int       // how often it met a change made here
+	after time.Time // not before
+	busy  time.Time // since when somebody has the file here open for writing
+}
+
+// An ack answers an announcement.
+type ack struct {
+	to  *peer
+	seq uint64
+}
+
+// applying is the loop's state of what comes in.
+type applying struct {
+	incoming map[string][]*incoming // by path, the first one being worked on
+	ready    map[string]bool        // paths to go on with in this turn
+	waiting  map[string][]string    // directory -> paths that wait for something to change there
+	later    map[string]time.Time   // paths to be tried again at a time
+	linger   map[string]bool        // directories that were deleted by a peer but hold something live
+	hints    map[string]bool        // directories whose mtime is to be set when all is in
+	received struct {               // since the queue was last empty, for the progress line
+		since        time.Time
+		files, total int
+		bytes, sum   int64
+	}
+}
+
+func (a *applying) init() {
+	a.incoming = make(map[string][]*incoming)
+	a.ready = make(map[string]bool)
+	a.waiting = make(map[string][]string)
+	a.later = make(map[string]time.Time)
+	a.linger = make(map[string]bool)
+	a.hints = make(map[string]bool)
+}
+
+// errChangedHere tells that a path is not as recorded: what was found there is published first.
+var errChangedHere = errors.New("changed here meanwhile")
+
+// errBusy tells that somebody has the file open for writing.
+var errBusy = errors.New("open for writing")
+
+// A waitError tells that something at another path must happen first.
+type waitError struct{ for_ string }
+
+func (w waitError) Error() string { return "waits for " + w.for_ }
+
+// maxBusy is how long a peer's version waits for a writer here to close the file.
+const maxBusy = 10 * time.Second
+
+// take begins with a version that a peer has announced.
+func (r *Replica) take(in *incoming) {
+	r.meetStamps(in.theirs.Version.Vector)
+	queue := r.incoming[in.path]
+	if n := len(queue); n > 0 {
+		last := queue[n-1]
+		switch order := in.theirs.Version.Vector.Compare(last.theirs.Version.Vector); {
+		case last.reinstate:
+		case order == merkle.Same && in.theirs.Hash() == last.theirs.Hash(), order == merkle.Before:
+			last.acks = append(last.acks, in.acks...)
+			if order == merkle.Same {
+				last.from = append(last.from, in.from...)
+				last.after = time.Time{}
+			}
+			r.resume(in.path)
+			return
+		case order == merkle.After && !last.fetching && last.temp == "":
+			in.acks = append(in.acks, last.acks...)
+			queue[n-1] = in
+			r.resume(in.path)
+			return
+		}
+	}
+	r.incoming[in.path] = append(queue, in)
+	if r.received.total == 0 {
+		r.received.since = time.Now()
+	}
+	r.received.total++
+	r.received.sum += in.theirs.Size
+	r.resume(in.path)
+}
+
+// reinstate has what is agreed at path put in again; what stands there goes to the history.
+func (r *Replica) reinstate(path string) {
+	h := r.held[path]
+	if h == nil || h.reinstated {
+		return
+	}
+	h.reinstated = true
+	blocks, _ := r.blockList(path)
+	in := &incoming{path: path, theirs: r.tree.Get(path), blocks: blocks, reinstate: true}
+	r.incoming[path] = append([]*incoming{in}, r.incoming[path]...)
+	r.resume(path)
+}
+
+// withdraw gives up reinstating path.
+func (r *Replica) withdraw(path string) {
+	r.incoming[path] = slices.DeleteFunc(r.incoming[path], func(in *incoming) bool { return in.reinstate })
+	if len(r.incoming[path]) == 0 {
+		delete(r.incoming, path)
+	}
+	r.resume(path)
+}
+
+// resume has the loop go on, in this turn, with what waits at path, and with what waits elsewhere for path to change.
+func (r *Replica) resume(path string) {
+	if len(r.incoming[path]) > 0 {
+		r.ready[path] = true
+	}
+	waiting := r.waiting[path]
+	delete(r.waiting, path)
+	for _, w := range waiting {
+		r.ready[w] = true
+	}
+}
+
+// goOn works on all that is ready: parents before children, so that they need not wait.
+func (r *Replica) goOn(now time.Time) {
+	for path, at := range r.later {
+		if !at.After(now) {
+			delete(r.later, path)
+			r.resume(path)
+		} else {
+			r.wakeIn(at.Sub(now))
+		}
+	}
+	for len(r.ready) > 0 {
+		paths := slices.Sorted(maps.Keys(r.ready))
+		clear(r.ready)
+		for _, path := range paths {
+			r.advance(path, now)
+		}
+	}
+	if len(r.incoming) == 0 && r.received.total > 0 {
+		r.received = struct {
+			since        time.Time
+			files, total int
+			bytes, sum   int64
+		}{}
+	}
+}
+
+// advance works on the versions that wait for a path, until one of them has to wait.
+func (r *Replica) advance(path string, now time.Time) {
+	for len(r.incoming[path]) > 0 {
+		in := r.incoming[path][0]
+		if in.fetching || (r.unpublished(path) && !in.reinstate && !r.yieldSuspect(in)) {
+			return
+		}
+		if in.after.After(now) {
+			r.later[path] = in.after
+			r.wakeIn(in.after.Sub(now))
+			return
+		}
+		if err := r.step(in); err != nil {
+			r.blocked(in, err, now)
+			return
+		}
+		if in.fetching {
+			return
+		}
+		r.dealtWith(in)
+	}
+}
+
+// yieldSuspect lets a peer's version replace a suspect file that nobody else has ever seen.
+func (r *Replica) yieldSuspect(in *incoming) bool {
+	h := r.held[in.path]
+	return h != nil && h.kind == "suspect" && r.changes[in.path] == nil && r.hashing[in.path] == nil
+}
+
+// step does the next thing with an incoming version. When it returns nil and is not fetching, it is dealt with.
+func (r *Replica) step(in *incoming) error {
+	mine := r.tree.Get(in.path)
+	if in.theirs.Kind > merkle.Tombstone {
+		return fmt.Errorf("%s: a newer resonate made it", in.theirs.Kind)
+	}
+	if mine == nil && reconcile.Forgotten(in.theirs, r.horizon) {
+		return nil
+	}
+	plan := reconcile.Merge(in.path, mine, in.theirs)
+	suspect := r.held[in.path] != nil
+	if in.reinstate || (suspect && plan.Entry == nil) {
+		plan = reconcile.Plan{Entry: mine}
+	} else if plan.Entry == nil && plan.Copy == nil {
+		if in.hint != 0 && mine.IsDir() {
+			r.hint(in.path, in.hint)
+		}
+		return nil
+	}
+	if err := r.makeWay(in); err != nil {
+		return err
+	}
+	if r.needsContent(in, mine, plan) && in.temp == "" {
+		if err := r.asRecorded(in); err != nil {
+			return err
+		}
+		return r.fetch(in)
+	}
+	return r.apply(in, plan)
+}
+
+// needsContent tells whether the plan wants bytes that are not at the path already.
+func (r *Replica) needsContent(in *incoming, mine *merkle.Entry, plan reconcile.Plan) bool {
+	e := plan.Entry
+	if plan.Copy == in.theirs {
+		mine = r.tree.Get(plan.CopyPath)
+		e = reconcile.Merge(plan.CopyPath, mine, in.theirs).Entry
+	}
+	if e == nil || e.Kind != merkle.File || (mine != nil && !in.reinstate && merkle.SameContent(e, mine)) {
+		return false
+	}
+	return true
+}
+
+// makeWay sees to it that the directory of a live version is there. Where something else was agreed in its place, that
+// moves aside: a live entry implies its parents.
+func (r *Replica) makeWay(in *incoming) error {
+	dir, _ := merkle.SplitPath(in.path)
+	if dir == "" || !in.theirs.Live() {
+		return nil
+	}
+	if rec := r.records[dir]; rec != nil && rec.disk.Kind == merkle.Dir {
+		return nil
+	}
+	if len(r.incoming[dir]) > 0 || r.unpublished(dir) {
+		return waitError{dir}
+	}
+	parent := r.tree.Get(dir)
+	if !parent.Live() { // not announced, or deleted meanwhile: it is implied
+		above := &incoming{path: dir, theirs: &merkle.Entry{Attributes: merkle.Attributes{Kind: merkle.Dir}}}
+		if err := r.makeWay(above); err != nil {
+			return err
+		}
+		return r.implyDir(dir)
+	}
+	if parent.IsDir() { // agreed, but not there: gone from disk, unseen yet, or never made
+		if r.look(dir, false); r.unpublished(dir) {
+			return waitError{dir}
+		}
+		return r.implyDir(dir)
+	}
+	by, err := r.author()
+	if err != nil {
+		return err
+	}
+	plan := reconcile.MakeWay(dir, parent, defaultDirMode, by)
+	r.seen = r.seen.With(by.Node, by.Stamp)
+	return r.apply(&incoming{path: dir, theirs: plan.Entry}, plan)
+}
+
+// defaultDirMode is that of a directory of which only what lies in it is known.
+const defaultDirMode = 0o755
+
+// blocked notes why an incoming version cannot go on, and when it is tried again.
+func (r *Replica) blocked(in *incoming, err error, now time.Time) {
+	var wait waitError
+	switch {
+	case errors.As(err, &wait):
+		if !slices.Contains(r.waiting[wait.for_], in.path) {
+			r.waiting[wait.for_] = append(r.waiting[wait.for_], in.path)
+		}
+		return
+	case errors.Is(err, errChangedHere): // what was found is published first, if it can be read
+		in.local++
+		in.after = now.Add(min(time.Millisecond<<min(in.local, 12), 2*time.Second))
+	case errors.Is(err, errBusy):
+		if in.busy.IsZero() {
+			in.busy = now
+		}
+		in.after = now.Add(20 * time.Millisecond)
+	default:
+		in.tries++
+		delay := min(200*time.Millisecond<<min(in.tries, 8), 30*time.Second)
+		in.after = now.Add(delay)
+		r.problem(in.path, "the peers' version cannot be put in place: "+err.Error(), remedyFor(err))
+	}
+	r.later[in.path] = in.after
+	r.wakeIn(in.after.Sub(now))
+}
+
+// dealtWith ends an incoming version.
+func (r *Replica) dealtWith(in *incoming) {
+	r.problem(in.path, "", "")
+	r.received.files++
+	r.received.bytes += in.theirs.Size
+	if in.temp != "" { // not needed after all: it was only ever ours
+		if err := r.root.Remove("apply.unneeded", in.temp); err != nil {
+			r.log.Debug("temporary file stays", "path", in.temp, "cause", err)
+		}
+	}
+	for _, a := range in.acks {
+		a.to.acks = append(a.to.acks, a.seq)
+	}
+	queue := r.incoming[in.path]
+	if queue = queue[1:]; len(queue) == 0 {
+		delete(r.incoming, in.path)
+	} else {
+		r.incoming[in.path] = queue
+	}
+	dir, _ := merkle.SplitPath(in.path)
+	r.resume(in.path)
+	r.resume(dir)
+}
+
+// settle does what has to wait until all is in: directories that a peer deleted although something lives in them are
+// made known again, and mtimes of directories are set.
+func (r *Replica) settle(now time.Time) {
+	if len(r.incoming) > 0 || len(r.changes) > 0 || len(r.hashing) > 0 {
+		return
+	}
+	if wait := settleDelay - now.Sub(r.lastChange); (len(r.linger) > 0 || len(r.hints) > 0) && wait > 0 {
+		r.wakeIn(wait)
+		return
+	}
+	for _, dir := range slices.SortedFunc(maps.Keys(r.linger), func(a, b string) int { return len(b) - len(a) }) {
+		r.endLinger(dir)
+	}
+	for dir := range r.hints {
+		r.setHint(dir)
+	}
+	clear(r.hints)
+	clear(r.inline)
+}
+
+// settleDelay is how long nothing must have changed before settle acts.
+const settleDelay = 100 * time.Millisecond
+
+// endLinger makes a directory known again that a peer deleted, because something lives in it; or removes it, because
+// nothing does any more.
+func (r *Replica) endLinger(dir string) {
+	delete(r.linger, dir)
+	rec := r.records[dir]
+	if rec == nil || rec.disk.Kind != merkle.Dir || r.tree.Get(dir).Live() {
+		return
+	}
+	if r.tree.HasLive(dir) {
+		disk := rec.disk
+		r.changed(&change{path: dir, attrs: &merkle.Attributes{Kind: merkle.Dir, Mode: disk.Mode}, disk: disk})
+		r.wakeIn(0)
+		return
+	}
+	if err := r.removeDir(dir); err != nil {
+		r.problem(dir, "deleted elsewhere, but it holds what is not synchronised", "remove what is in it, or keep it")
+		return
+	}
+	r.dropDisk(dir)
+	r.resume(dir)
+}
+
+// hint notes a directory's mtime as a peer has it.
+func (r *Replica) hint(dir string, mtime int64) {
+	if rec := r.record(dir); rec.hint != mtime {
+		rec.hint = mtime
+		r.touch(dir)
+	}
+	r.hints[dir] = true
+}
+
+func (r *Replica) setHint(dir string) {
+	rec := r.records[dir]
+	if rec == nil || rec.hint == 0 || rec.disk.Kind != merkle.Dir {
+		return
+	}
+	if info, err := r.root.Lstat(dir); err == nil && info.Kind == beneath.Dir && info.MTime != rec.hint {
+		_ = r.root.SetMTime("apply.hint", dir, rec.hint) // a hint: nothing depends on it
+	}
+}

@@ -1,0 +1,167 @@
+package sshconn
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// rejectDuplicate is from the range that RFC 4254 section 5.1 leaves for private use.
+const rejectDuplicate ssh.RejectionReason = 0xFE000001
+
+// acceptAll accepts connections until ctx ends.
+func (m *Mesh) acceptAll(ctx context.Context) error {
+	e := m.endpoint
+	for {
+		conn, err := e.listener.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept connections: %w", err)
+		case err != nil: // such as too many open files, which passes
+			if e.notices.due("listener", "accept", time.Now()) {
+				e.log.Warn("cannot accept a connection", "err", err)
+			}
+			pause(ctx, acceptErrorPause)
+			continue
+		}
+		select {
+		case e.slots <- struct{}{}:
+			m.wg.Go(func() { m.receive(ctx, conn) })
+		default:
+			conn.Close()
+			if e.notices.due("listener", "crowded", time.Now()) {
+				e.log.Warn("closed a connection: too many others have not authenticated yet", "remote", conn.RemoteAddr().String(), "limit", cap(e.slots))
+			}
+		}
+	}
+}
+
+// receive takes a connection from its first byte until it is part of a
+// session, or has not become so in time.
+func (m *Mesh) receive(ctx context.Context, conn net.Conn) {
+	l, err := m.endpoint.accept(ctx, conn)
+	<-m.endpoint.slots
+	if err != nil {
+		m.endpoint.log.Debug("handshake failed", "err", err)
+		return
+	}
+	l.start(&joiner{
+		control: m.acceptControl,
+		blocks:  func(l *link, payload []byte) ([]byte, bool) { return m.acceptPair(ctx, l, payload) },
+	})
+	timer := time.NewTimer(m.endpoint.timing.handshake)
+	defer timer.Stop()
+	select {
+	case <-l.joined:
+		return
+	case <-l.gone:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	if c, ok := m.abandon(l); ok {
+		l.shut()
+		if c != nil {
+			m.release(c)
+		}
+	}
+}
+
+// abandon keeps a link from becoming part of a session; false: it just has. It
+// gives the claim that the link holds, if any.
+func (m *Mesh) abandon(l *link) (*claim, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l.session.Load() != nil {
+		return nil, false
+	}
+	l.abandoned = true
+	return l.claim, true
+}
+
+// acceptControl answers the peer's wish for a session.
+func (m *Mesh) acceptControl(l *link, c ssh.NewChannel) {
+	h, ok := parseHello(c.ExtraData())
+	if !ok {
+		c.Reject(ssh.Prohibited, "the greeting cannot be read")
+		return
+	}
+	claim, err := m.takeAccepted(l, h)
+	if err != nil {
+		c.Reject(rejectDuplicate, err.Error())
+		return
+	}
+	channel, requests, err := c.Accept()
+	if err != nil {
+		l.close()
+		return
+	}
+	l.discard(requests)
+	claim.stream = &stream{Channel: channel}
+	close(claim.ready)
+}
+
+func (m *Mesh) takeAccepted(l *link, h hello) (*claim, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l.abandoned || l.claim != nil || l.session.Load() != nil {
+		return nil, errDuplicate
+	}
+	c := newClaim(l, false)
+	c.token, c.instance = h.token, h.instance
+	if err := m.take(c); err != nil {
+		return nil, err
+	}
+	l.claim = c
+	return c, nil
+}
+
+// acceptPair ties a second connection to the first, and starts the session.
+func (m *Mesh) acceptPair(ctx context.Context, l *link, payload []byte) ([]byte, bool) {
+	m.mu.Lock()
+	c := m.claims[l.peer]
+	m.mu.Unlock()
+	if c == nil || c.dialled || l == c.control || string(payload) != string(c.token[:]) {
+		return nil, false
+	}
+	select {
+	case <-c.ready:
+	case <-c.control.gone:
+		return nil, false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.claims[l.peer] != c || c.session != nil || c.control.abandoned || l.abandoned || l.claim != nil {
+		return nil, false
+	}
+	c.session = newSession(ctx, c, l, m.endpoint.keepalive)
+	m.wg.Go(func() { m.hold(c) }) // receive still counts, so Run has not returned
+	close(c.control.joined)
+	close(l.joined)
+	return m.endpoint.instance[:], true
+}
+
+func newToken() token {
+	var t token
+	rand.Read(t[:]) // never fails, says crypto/rand
+	return t
+}
+
+// pause waits for d, or less if ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,230 @@
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// dialler keeps one configured address connected.
+type dialler struct {
+	addr  string
+	wake  chan struct{}
+	pause backoff // of keepDialling alone
+
+	// Guarded by the mesh's mutex.
+	id    NodeID
+	known bool
+	state PeerState // while there is no session
+}
+
+func newDialler(addr string) *dialler {
+	return &dialler{addr: addr, wake: make(chan struct{}, 1), state: PeerState{State: Connecting, Since: time.Now()}}
+}
+
+// hurry cuts the current pause short.
+func (d *dialler) hurry() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// keepDialling dials whenever there is no session with the node behind the
+// address, whoever dialled it.
+func (m *Mesh) keepDialling(ctx context.Context, d *dialler) {
+	for ctx.Err() == nil {
+		err := m.connect(ctx, d)
+		if errors.Is(err, errSelf) {
+			m.endpoint.log.Warn("not dialling this address any more: remove it from the peers (-peer)", "addr", d.addr, "err", err)
+			m.note(d, PeerState{State: Self, ID: m.endpoint.identity.id, Err: err})
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		m.rest(ctx, d, err)
+	}
+}
+
+// connect has one session with the node behind the address, or waits for the
+// end of the one there is. It returns nil after a session that lasted.
+func (m *Mesh) connect(ctx context.Context, d *dialler) error {
+	c := m.standing(d)
+	if c == nil {
+		m.note(d, PeerState{State: Connecting})
+		var err error
+		if c, err = m.dialSession(ctx, d); err != nil {
+			m.tell(ctx, d, err)
+			return err
+		}
+		m.hold(c)
+	}
+	select {
+	case <-c.gone:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if c.lasted >= m.endpoint.timing.settled && stateAfter(c.err) != Refused {
+		d.pause.reset()
+		return nil
+	}
+	if c.err == nil {
+		return errDuplicate // a connection that never became a session
+	}
+	return c.err
+}
+
+// tell logs why a dial failed, unless that is well known.
+func (m *Mesh) tell(ctx context.Context, d *dialler, err error) {
+	if ctx.Err() != nil || errors.Is(err, errDuplicate) || errors.Is(err, errSelf) {
+		return
+	}
+	if m.endpoint.notices.due(d.addr, kindOf(err), time.Now()) {
+		m.endpoint.log.Warn("cannot connect to peer; trying again", "addr", d.addr, "err", err)
+	}
+}
+
+// rest waits until the address is to be dialled again.
+func (m *Mesh) rest(ctx context.Context, d *dialler, err error) {
+	if err == nil || errors.Is(err, errDuplicate) && m.standing(d) != nil {
+		return
+	}
+	t := m.endpoint.timing
+	within, state := t.redial, stateAfter(err)
+	switch {
+	case state == Refused:
+		within = t.refused
+	case errors.Is(err, errDuplicate):
+		state, err = Connecting, nil // the peer is at it
+	}
+	wait := d.pause.next(within)
+	m.note(d, PeerState{State: state, Err: err, NextTry: time.Now().Add(wait)})
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-d.wake:
+	case <-ctx.Done():
+	}
+}
+
+// note records the state of an address without a session.
+func (m *Mesh) note(d *dialler, p PeerState) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p.Since = time.Now()
+	if p.State == d.state.State {
+		p.Since = d.state.Since
+	}
+	if p.State == Connecting {
+		p.Err = d.state.Err // until it is known better
+	}
+	d.state = p
+}
+
+// standing gives the claim for the node behind the address, nil if there is none.
+func (m *Mesh) standing(d *dialler) *claim {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !d.known {
+		return nil
+	}
+	return m.claims[d.id]
+}
+
+// dialSession makes both connections; the session is not started.
+func (m *Mesh) dialSession(ctx context.Context, d *dialler) (*claim, error) {
+	soon, cancel := context.WithTimeout(ctx, m.endpoint.timing.handshake)
+	defer cancel()
+	l, err := m.endpoint.dial(soon, d.addr, nil)
+	if err != nil {
+		return nil, err
+	}
+	l.start(nil)
+	c := newClaim(l, true)
+	c.token = newToken()
+	m.mu.Lock()
+	d.id, d.known = l.peer, true
+	delete(m.departed, l.peer)
+	err = m.take(c)
+	m.mu.Unlock()
+	if err != nil {
+		l.shut()
+		return nil, err
+	}
+	if err = m.pair(ctx, soon, c); err != nil {
+		l.shut()
+		m.release(c)
+		return nil, err
+	}
+	m.endpoint.notices.forget(d.addr)
+	return c, nil
+}
+
+// pair asks for the session and adds the second connection, until soon ends.
+func (m *Mesh) pair(ctx, soon context.Context, c *claim) error {
+	greeting := hello{token: c.token, instance: m.endpoint.instance}
+	channel, err := c.control.open(soon, controlChannel, greeting.bytes())
+	if err != nil {
+		return m.whyRefused(c, err)
+	}
+	c.stream = &stream{Channel: channel}
+	// The very machine that answered: a name may lead to several.
+	blocks, err := m.endpoint.dial(soon, c.control.conn.RemoteAddr().String(), &c.id)
+	if err != nil {
+		return err
+	}
+	// The session comes before the request, as the peer may open block channels
+	// as soon as it has answered.
+	s := newSession(ctx, c, blocks, m.endpoint.keepalive)
+	blocks.start(nil)
+	stop := context.AfterFunc(soon, blocks.close)
+	ok, answer, err := blocks.conn.SendRequest(blocksRequest, true, c.token[:])
+	stop()
+	if err == nil && !ok {
+		err = errors.New("peer does not pair the second connection")
+	}
+	if err == nil {
+		err = m.complete(c, s, answer)
+	}
+	if err != nil {
+		s.end(err)
+		blocks.shut()
+		return m.whyRefused(c, err)
+	}
+	return nil
+}
+
+// complete makes the pair the session of its claim, unless another connection
+// has replaced it meanwhile.
+func (m *Mesh) complete(c *claim, s *Session, answer []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.claims[c.id] != c {
+		return errDuplicate
+	}
+	copy(c.instance[:], answer)
+	c.session, c.since = s, time.Now()
+	return nil
+}
+
+// whyRefused finds the reason for which a half-made session failed.
+func (m *Mesh) whyRefused(c *claim, err error) error {
+	m.mu.Lock()
+	replaced := m.claims[c.id] != c
+	m.mu.Unlock()
+	var rejected *ssh.OpenChannelError
+	switch {
+	case replaced:
+		return errDuplicate
+	case errors.As(err, &rejected) && rejected.Reason == rejectDuplicate:
+		return errDuplicate
+	case errors.As(err, &rejected):
+		return fmt.Errorf("%w: %s", ErrRefused, printable(rejected.Message, maxReasonSize))
+	}
+	return fmt.Errorf("set up session: %w", err)
+}

@@ -1,0 +1,146 @@
+// Package sshconn gives streams between two nodes over SSH, with both keys checked.
+//
+// Each pair of nodes keeps one Session: two SSH connections, dialled by the same
+// side. The control connection carries small messages; the blocks connection
+// carries bulk, on any number of channels, so that bulk never delays a message.
+// A Mesh keeps exactly one session with each peer: it listens, dials, dials
+// again, and settles what happens when both sides dial at once. An SSH client
+// that is not a node gets nothing: no shell, no command, no forwarding.
+//
+// On the wire (RFC 4250 to 4254, names in the form of RFC 4251 section 6): the
+// dialler opens a channel "control@resonate" whose extra data is a random token
+// and the instance of its process, 16 bytes each; on a second connection it sends
+// the global request "blocks@resonate" with the token, whose answer carries the
+// acceptor's instance. Then either side opens "block@resonate" channels, sends
+// "keepalive@resonate" and, before it closes, "bye@resonate" with the reason.
+package sshconn
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+var (
+	// ErrRefused is what errors.Is finds where the peer does not want this node.
+	ErrRefused = errors.New("refused by the peer")
+	// errSelf: the other end has this node's own key.
+	errSelf = errors.New("that is this node itself, or another process with the same key")
+)
+
+const (
+	defaultKeepalive     = 15 * time.Second
+	softwareVersion      = "SSH-2.0-resonate"
+	maxHandshakes        = 32
+	trustRefusal         = "its key is not trusted there"
+	acceptErrorPause     = 100 * time.Millisecond
+	instanceSize         = 16
+	maxBannerSize        = 500
+	handshakeTimeout     = 10 * time.Second
+	settledAfter         = 5 * time.Second
+	goodbyeTime          = 250 * time.Millisecond
+	lossNoticeTime       = 100 * time.Millisecond
+	networkKeepaliveNone = -1
+)
+
+// Config is what an Endpoint needs to know. Identity and Trusted must be set.
+type Config struct {
+	Identity  *Identity
+	Trusted   func(ssh.PublicKey) error // called at once from several goroutines, for each key offered
+	Log       *slog.Logger              // nil: discard
+	Keepalive time.Duration             // how often each side asks for a sign of life; 0: 15 s
+}
+
+// timing holds the durations that tests shorten.
+type timing struct {
+	handshake time.Duration // from TCP connection to session, for each step of the way
+	settled   time.Duration // a session that lasted this long is a success: back-off starts anew
+	redial    span
+	refused   span
+}
+
+// Endpoint is a listening address with a node's key. A Mesh runs on it.
+type Endpoint struct {
+	identity  *Identity
+	trusted   func(ssh.PublicKey) error
+	log       *slog.Logger
+	keepalive time.Duration
+	listener  net.Listener
+	server    *ssh.ServerConfig
+	instance  instance      // of this process, told to peers
+	slots     chan struct{} // one for each connection in its handshake
+	notices   notices
+	timing    timing
+}
+
+// instance is drawn at random by each process, and tells a node that started
+// again from one that dials a second time.
+type instance [instanceSize]byte
+
+// Listen binds addr (HOST:PORT; port 0: any free one) over TCP.
+func Listen(addr string, c Config) (*Endpoint, error) {
+	// The sessions' own keep-alives do what TCP's would, for less traffic.
+	lc := net.ListenConfig{KeepAlive: networkKeepaliveNone}
+	listener, err := lc.Listen(context.Background(), "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		_, port, _ := net.SplitHostPort(addr)
+		return nil, fmt.Errorf("listen on %s: port %s is in use: stop what uses it, or choose another with -port: %w", addr, port, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	e := &Endpoint{
+		identity: c.Identity, trusted: c.Trusted, log: c.Log, keepalive: c.Keepalive,
+		listener: listener,
+		slots:    make(chan struct{}, maxHandshakes),
+		timing: timing{
+			handshake: handshakeTimeout,
+			settled:   settledAfter,
+			redial:    span{100 * time.Millisecond, 10 * time.Second},
+			refused:   span{time.Second, 30 * time.Second},
+		},
+	}
+	rand.Read(e.instance[:]) // never fails, says crypto/rand
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	if e.keepalive <= 0 {
+		e.keepalive = defaultKeepalive
+	}
+	e.server = e.serverConfig()
+	return e, nil
+}
+
+// Addr gives the address that is listened on.
+func (e *Endpoint) Addr() net.Addr { return e.listener.Addr() }
+
+// Close stops listening. Mesh.Run does it too, when it ends.
+func (e *Endpoint) Close() error { return e.listener.Close() }
+
+// algorithms: AES-128-GCM is the fastest where the processor helps (2.5 times
+// ChaCha20); everything that is weak, or that no node needs, is off.
+func algorithms() ssh.Config {
+	return ssh.Config{
+		KeyExchanges: []string{ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeCurve25519},
+		Ciphers:      []string{ssh.CipherAES128GCM, ssh.CipherAES256GCM, ssh.CipherChaCha20Poly1305},
+		MACs:         []string{ssh.HMACSHA256ETM, ssh.HMACSHA512ETM},
+	}
+}
+
+// permit checks the other end's key, in either direction.
+func (e *Endpoint) permit(key ssh.PublicKey) error {
+	if key.Type() != ssh.KeyAlgoED25519 {
+		return fmt.Errorf("%w: %s is of type %s, nodes have Ed25519 keys", ErrUntrusted, ssh.FingerprintSHA256(key), key.Type())
+	}
+	if idOf(key) == e.identity.id {
+		return errSelf
+	}
+	return e.trusted(key)
+}

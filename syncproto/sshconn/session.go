@@ -1,0 +1,250 @@
+package sshconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// maxInboundBlocks bounds the block channels that a peer has open at a time:
+// each may hold a window of 2 MiB here.
+const maxInboundBlocks = 16
+
+// Stream is a channel between two nodes. Reads and writes may run at once, but
+// one of each; Close may be called at any time and ends both. It has no
+// deadlines: close it, or let the session end.
+type Stream interface {
+	io.ReadWriteCloser
+	CloseWrite() error // the peer reads io.EOF
+}
+
+// Session is the pair of connections with one peer. It is safe for concurrent
+// use. It ends when either connection does, and then all its streams fail.
+type Session struct {
+	peer      NodeID
+	dialled   bool
+	keepalive time.Duration
+	control   *link
+	blocks    *link
+	stream    Stream
+
+	inbound chan *stream
+	slots   chan struct{} // one for each inbound block channel that is not closed
+	rtt     atomic.Int64
+	sent    atomic.Uint64
+
+	ctx    context.Context // ends with the session; its cause is the reason
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+	closed chan struct{} // closed when nothing of the session is left
+}
+
+// newSession ties two links together: from now on, what comes in on them is the
+// session's. It must be started.
+func newSession(ctx context.Context, c *claim, blocks *link, keepalive time.Duration) *Session {
+	s := &Session{
+		peer: c.id, dialled: c.dialled, keepalive: keepalive,
+		control: c.control, blocks: blocks, stream: c.stream,
+		inbound: make(chan *stream, maxInboundBlocks),
+		slots:   make(chan struct{}, maxInboundBlocks),
+		closed:  make(chan struct{}),
+	}
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	c.control.session.Store(s)
+	blocks.session.Store(s)
+	return s
+}
+
+func (s *Session) start() {
+	for _, l := range []*link{s.control, s.blocks} {
+		s.wg.Go(func() { s.watch(l) })
+		s.wg.Go(func() { s.ping(l) })
+		s.wg.Go(func() { s.listen(l) })
+	}
+	go s.finish()
+}
+
+// Peer gives the peer's ID.
+func (s *Session) Peer() NodeID { return s.peer }
+
+// Addr gives the peer's network address.
+func (s *Session) Addr() string { return s.control.conn.RemoteAddr().String() }
+
+// Dialled tells whether this side dialled.
+func (s *Session) Dialled() bool { return s.dialled }
+
+// Control gives the one message stream.
+func (s *Session) Control() Stream { return s.stream }
+
+// RTT gives the round trip of the last keep-alive on the control connection, 0 before the first.
+func (s *Session) RTT() time.Duration { return time.Duration(s.rtt.Load()) }
+
+// Keepalives counts those sent, and those of the peer's received.
+func (s *Session) Keepalives() (sent, received uint64) {
+	return s.sent.Load(), s.control.heard.Load() + s.blocks.heard.Load()
+}
+
+// Done is closed when the session has ended or is ending.
+func (s *Session) Done() <-chan struct{} { return s.ctx.Done() }
+
+// Err gives the reason once Done is closed: ErrGone, a *FarewellError, the error
+// of this side's service, context.Canceled when this node shuts down, or how
+// the connection broke; nil before.
+func (s *Session) Err() error { return context.Cause(s.ctx) }
+
+// Close ends the session, tells the peer, and waits for all of it to be gone: a
+// quarter of a second at most.
+func (s *Session) Close() error {
+	s.end(errClosed)
+	<-s.closed
+	return nil
+}
+
+// end sets the reason, unless there is one, and lets the session end.
+func (s *Session) end(cause error) { s.cancel(cause) }
+
+// OpenBlocks opens a block channel towards the peer.
+func (s *Session) OpenBlocks(ctx context.Context) (Stream, error) {
+	c, err := s.blocks.open(ctx, blockChannel, nil)
+	if err != nil {
+		if s.ctx.Err() != nil {
+			err = s.Err()
+		}
+		return nil, fmt.Errorf("open block channel: %w", err)
+	}
+	return &stream{Channel: c}, nil
+}
+
+// AcceptBlocks gives the next block channel that the peer has opened. More than
+// 16 that are not closed are refused to the peer.
+func (s *Session) AcceptBlocks(ctx context.Context) (Stream, error) {
+	select {
+	case c := <-s.inbound:
+		return c, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("accept block channel: %w", context.Cause(ctx))
+	case <-s.ctx.Done():
+		return nil, fmt.Errorf("accept block channel: %w", s.Err())
+	}
+}
+
+func (s *Session) acceptBlocks(c ssh.NewChannel) {
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		c.Reject(ssh.ResourceShortage, "too many block channels are open")
+		return
+	}
+	channel, requests, err := c.Accept()
+	if err != nil {
+		<-s.slots
+		return
+	}
+	s.blocks.discard(requests)
+	s.inbound <- &stream{Channel: channel, release: func() { <-s.slots }} // has room for as many as there are slots
+}
+
+// watch ends the session when a link ends.
+func (s *Session) watch(l *link) {
+	<-l.gone
+	s.end(fmt.Errorf("%w: %w", errLinkLost, l.cause))
+}
+
+// ping asks for a sign of life at once and then regularly. A request that gets
+// no answer returns when the link is closed, which listen sees to.
+func (s *Session) ping(l *link) {
+	ticker := time.NewTicker(s.keepalive)
+	defer ticker.Stop()
+	for {
+		began := time.Now()
+		s.sent.Add(1)
+		if _, _, err := l.conn.SendRequest(keepaliveRequest, true, nil); err != nil {
+			return
+		}
+		if l == s.control {
+			s.rtt.Store(int64(time.Since(began)))
+		}
+		select {
+		case <-ticker.C:
+		case <-l.kick:
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// listen ends the session when nothing came in for two intervals, in which the
+// peer had at least one keep-alive to answer.
+func (s *Session) listen(l *link) {
+	limit := 2 * s.keepalive
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-s.ctx.Done():
+			return
+		}
+		silence := l.wire.silence()
+		if silence >= limit {
+			s.end(fmt.Errorf("%w: nothing heard for %v", ErrGone, silence.Round(time.Millisecond)))
+			return
+		}
+		timer.Reset(limit - silence)
+	}
+}
+
+// finish takes the session down when it ends, in order: the reason, the
+// connections, the goroutines.
+func (s *Session) finish() {
+	<-s.ctx.Done()
+	if reason, ok := farewellFor(s.Err()); ok {
+		s.sayGoodbye(reason)
+	}
+	s.control.close()
+	s.blocks.close()
+	s.wg.Wait()
+	s.control.shut()
+	s.blocks.shut()
+	close(s.closed)
+}
+
+// sayGoodbye sends the reason and waits for the peer to close, so that the
+// reason is not lost with our end of the connection; both for a short time.
+func (s *Session) sayGoodbye(reason []byte) {
+	s.control.wire.SetWriteDeadline(time.Now().Add(goodbyeTime))
+	s.wg.Go(func() { s.control.conn.SendRequest(byeRequest, false, reason) })
+	timer := time.NewTimer(goodbyeTime)
+	defer timer.Stop()
+	select {
+	case <-s.control.gone:
+	case <-timer.C:
+	}
+}
+
+// stream is a channel that can be closed twice, and gives its slot back.
+type stream struct {
+	ssh.Channel
+	once    sync.Once
+	release func()
+}
+
+var _ Stream = (*stream)(nil)
+
+func (s *stream) Close() error {
+	s.once.Do(func() {
+		if s.release != nil {
+			s.release()
+		}
+	})
+	if err := s.Channel.Close(); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,231 @@
+package sshconn
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+func dialTest(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(patience))
+	return c
+}
+
+// wantClosed reads until the other end closes.
+func wantClosed(t *testing.T, c io.Reader) {
+	t.Helper()
+	var timeout net.Error
+	if _, err := io.Copy(io.Discard, c); errors.As(err, &timeout) && timeout.Timeout() {
+		t.Error("connection is still open")
+	}
+}
+
+func TestSilentClientIsDropped(t *testing.T) {
+	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll, func(n *node) { n.timing.handshake = 100 * time.Millisecond }).run(t)
+	began := time.Now()
+	wantClosed(t, dialTest(t, a.addr()))
+	if took := time.Since(began); took < 90*time.Millisecond {
+		t.Errorf("closed after %v, before the deadline", took)
+	}
+}
+
+func TestSilentServerIsGivenUp(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll, func(n *node) { n.timing.handshake = 100 * time.Millisecond }).
+		run(t, listener.Addr().String())
+	eventually(t, "the attempt to end", func() bool {
+		p := a.mesh.Peers()[0]
+		return p.State == Away && strings.Contains(p.Err.Error(), "no SSH answer in time")
+	})
+}
+
+func TestHandshakesAreBounded(t *testing.T) {
+	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll).run(t)
+	var held []net.Conn
+	for range maxHandshakes {
+		c := dialTest(t, a.addr())
+		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.HasPrefix(line, softwareVersion) {
+			t.Fatalf("greeting: got %q, %v", line, err)
+		}
+		held = append(held, c)
+	}
+	one := dialTest(t, a.addr())
+	if data, _ := io.ReadAll(one); len(data) != 0 {
+		t.Errorf("one too many was greeted: %q", data)
+	}
+	held[0].Close()
+	b := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll).run(t, a.addr())
+	b.next(t)
+	wantLog(t, a, "too many others")
+}
+
+func TestGarbageIsSurvived(t *testing.T) {
+	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll).run(t)
+	for _, garbage := range []string{"GET / HTTP/1.1\r\n\r\n", strings.Repeat("\x00\xff", 4000), "SSH-2.0-x\r\n" + strings.Repeat("\xff", 100), "\n"} {
+		c := dialTest(t, a.addr())
+		io.WriteString(c, garbage)
+		c.(*net.TCPConn).CloseWrite()
+		wantClosed(t, c)
+	}
+	b := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll).run(t, a.addr())
+	b.next(t)
+}
+
+// rawClient is a plain SSH client with a key.
+func rawClient(t *testing.T, addr string, c ssh.ClientConfig) (*ssh.Client, error) {
+	t.Helper()
+	c.User, c.HostKeyCallback, c.Timeout = "root", ssh.InsecureIgnoreHostKey(), patience
+	client, err := ssh.Dial("tcp", addr, &c)
+	if err == nil {
+		t.Cleanup(func() { client.Close() })
+	}
+	return client, err
+}
+
+func keyAuth(t *testing.T) []ssh.AuthMethod {
+	return []ssh.AuthMethod{ssh.PublicKeys(newTestIdentity(t).signer)}
+}
+
+func TestMemberGetsStreamsAlone(t *testing.T) {
+	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll).run(t)
+	client, err := rawClient(t, a.addr(), ssh.ClientConfig{Auth: keyAuth(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rejected *ssh.OpenChannelError
+	for _, kind := range []string{"session", "direct-tcpip", "direct-streamlocal@openssh.com", "x11", "nonsense", blockChannel, controlChannel} {
+		if _, _, err := client.OpenChannel(kind, nil); !errors.As(err, &rejected) {
+			t.Errorf("channel %s: got %v, want a rejection", kind, err)
+		}
+	}
+	for _, kind := range []string{"tcpip-forward", "streamlocal-forward@openssh.com", "nonsense", blocksRequest} {
+		if ok, answer, err := client.SendRequest(kind, true, make([]byte, tokenSize)); ok || err != nil {
+			t.Errorf("request %s: got %v, %q, %v, want a refusal", kind, ok, answer, err)
+		}
+	}
+	channel, requests, err := client.OpenChannel(controlChannel, hello{}.bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go ssh.DiscardRequests(requests)
+	for _, kind := range []string{"shell", "exec", "subsystem", "pty-req", "env"} {
+		for range 40 { // more than the library queues
+			if ok, err := channel.SendRequest(kind, true, ssh.Marshal(struct{ Command string }{"sh"})); ok || err != nil {
+				t.Fatalf("request %s: got %v, %v, want a refusal", kind, ok, err)
+			}
+		}
+	}
+	if _, _, err := client.OpenChannel(controlChannel, hello{}.bytes()); !errors.As(err, &rejected) {
+		t.Errorf("second control channel: got %v, want a rejection", err)
+	}
+	if ok, _, err := client.SendRequest(blocksRequest, true, make([]byte, tokenSize)); ok || err != nil {
+		t.Errorf("pairing with itself: got %v, %v, want a refusal", ok, err)
+	}
+	if got := a.served.Load(); got != 0 {
+		t.Errorf("sessions: got %d, want none", got)
+	}
+}
+
+// TestTokenIsChecked: a second connection with another token, or of another
+// node, does not get into a pair.
+func TestTokenIsChecked(t *testing.T) {
+	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll).run(t)
+	auth := keyAuth(t)
+	clients := make([]*ssh.Client, 3)
+	for i, auth := range [][]ssh.AuthMethod{auth, auth, keyAuth(t)} {
+		var err error
+		if clients[i], err = rawClient(t, a.addr(), ssh.ClientConfig{Auth: auth}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := hello{token: token{1, 2, 3}}
+	_, requests, err := clients[0].OpenChannel(controlChannel, h.bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go ssh.DiscardRequests(requests)
+	if ok, _, _ := clients[2].SendRequest(blocksRequest, true, h.token[:]); ok {
+		t.Error("another node got into the pair")
+	}
+	if ok, _, _ := clients[1].SendRequest(blocksRequest, true, make([]byte, tokenSize)); ok {
+		t.Error("a wrong token was taken")
+	}
+	ok, answer, err := clients[1].SendRequest(blocksRequest, true, h.token[:])
+	if !ok || err != nil || string(answer) != string(a.instance[:]) {
+		t.Errorf("the right one: got %v, %x, %v, want the instance", ok, answer, err)
+	}
+	a.next(t)
+}
+
+func TestHalfPairIsDropped(t *testing.T) {
+	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll, func(n *node) { n.timing.handshake = time.Second }).run(t)
+	ended := make(chan error, 2)
+	for _, open := range []bool{false, true} {
+		client, err := rawClient(t, a.addr(), ssh.ClientConfig{Auth: keyAuth(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if open {
+			_, requests, err := client.OpenChannel(controlChannel, hello{}.bytes())
+			if err != nil {
+				t.Fatal(err)
+			}
+			go ssh.DiscardRequests(requests)
+		}
+		go func() { ended <- client.Wait() }()
+	}
+	for range 2 {
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			t.Fatal("a connection without a session is still open")
+		}
+	}
+	eventually(t, "the claim to be released", func() bool {
+		a.mesh.mu.Lock()
+		defer a.mesh.mu.Unlock()
+		return len(a.mesh.claims) == 0
+	})
+}
+
+func TestWeakAlgorithmsAndMethodsAreOff(t *testing.T) {
+	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll).run(t)
+	weak := func(c ssh.Config) ssh.ClientConfig { return ssh.ClientConfig{Config: c, Auth: keyAuth(t)} }
+	rows := map[string]ssh.ClientConfig{
+		"password":     {Auth: []ssh.AuthMethod{ssh.Password("secret")}},
+		"no auth":      {},
+		"dh group 14":  weak(ssh.Config{KeyExchanges: []string{ssh.KeyExchangeDH14SHA256}}),
+		"nistp256":     weak(ssh.Config{KeyExchanges: []string{ssh.KeyExchangeECDHP256}}),
+		"aes128-ctr":   weak(ssh.Config{Ciphers: []string{ssh.CipherAES128CTR}}),
+		"rsa host key": {Auth: keyAuth(t), HostKeyAlgorithms: []string{ssh.KeyAlgoRSASHA512}},
+	}
+	for name, c := range rows {
+		if _, err := rawClient(t, a.addr(), c); err == nil {
+			t.Errorf("%s: got a connection", name)
+		}
+	}
+	client, err := rawClient(t, a.addr(), ssh.ClientConfig{Auth: keyAuth(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := client.Conn.(ssh.AlgorithmsConnMetadata).Algorithms()
+	if got.KeyExchange != ssh.KeyExchangeMLKEM768X25519 || got.Write.Cipher != ssh.CipherAES128GCM || got.HostKey != ssh.KeyAlgoED25519 {
+		t.Errorf("algorithms: got %+v", got)
+	}
+}

@@ -1,0 +1,9 @@
+package watcher
+
+import "golang.org/x/sys/unix"
+
+const canExchange = true
+
+func exchange(a, b string) error {
+	return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+}
