@@ -185,7 +185,7 @@ func (r *Replica) progress() *control.Progress {
 // A waiter waits for all connected peers to have something.
 type waiter struct {
 	path  string
-	since time.Time
+	since time.Time // when all that it waits for had been published here; zero: not yet
 	done  chan error
 }
 
@@ -197,7 +197,7 @@ func (r *Replica) Wait(ctx context.Context, path string) error {
 	if err := r.watcher.Flush(ctx); err != nil {
 		return waitEnded(ctx, err)
 	}
-	w := &waiter{path: path, since: time.Now(), done: make(chan error, 1)}
+	w := &waiter{path: path, done: make(chan error, 1)}
 	if err := r.do(ctx, func() { r.waiters = append(r.waiters, w) }); err != nil {
 		return waitEnded(ctx, err)
 	}
@@ -243,10 +243,18 @@ func (r *Replica) missingFor(w *waiter) error {
 	switch {
 	case !r.scanned:
 		return errors.New("the folder is still being scanned")
+	case !w.since.IsZero():
 	case anyKey(r.hashing, covers) || anyKey(r.changes, covers) || anyKey(r.linger, covers):
 		return errors.New("changes here are still being read")
 	case anyKey(r.held, covers):
 		return errors.New("changes are held: resonate held approve, or resonate held revert")
+	default:
+		w.since = time.Now()
+		for _, p := range r.peers {
+			r.pump(p)
+		}
+	}
+	switch {
 	case len(r.peers) == 0 && (len(r.members) > 0 || r.expectsPeers()):
 		return errors.New("no peer is connected")
 	}

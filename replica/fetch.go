@@ -36,24 +36,31 @@ type fetchJob struct {
 	written int64
 }
 
+// errNoSource tells that no peer that has a file is connected.
+var errNoSource = errors.New("no peer that has it is connected")
+
 // fetch has the content of an incoming version fetched from the last peer that announced it and is still there.
 func (r *Replica) fetch(in *incoming) error {
 	e := in.theirs
 	job := &fetchJob{in: in, path: in.path, entry: e, blocks: in.blocks, data: in.data, temp: r.tempName()}
 	if e.Size == 0 || (int64(len(in.data)) == e.Size && e.Size > 0) {
+		if !r.fetchLocal.put(job) {
+			return ErrStopped
+		}
 		in.fetching = true
-		r.fetchLocal.put(job)
 		return nil
 	}
 	p := r.source(in)
 	if p == nil {
-		return errors.New("no peer that has it is connected")
+		return errNoSource
 	}
 	if len(job.blocks) == 0 {
 		job.base, _ = r.blockList(in.path)
 	}
+	if !p.jobs.put(job) {
+		return errNoSource
+	}
 	in.fetching = true
-	p.jobs.put(job)
 	return nil
 }
 
@@ -87,11 +94,16 @@ func newJobQueue() *jobQueue {
 	return q
 }
 
-func (q *jobQueue) put(j *fetchJob) {
+// put adds a job; false when the queue is closed already.
+func (q *jobQueue) put(j *fetchJob) bool {
 	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
 	q.jobs = append(q.jobs, j)
-	q.mu.Unlock()
 	q.cond.Signal()
+	return true
 }
 
 // take waits for work: one long file, or a batch of small ones; nil when the queue is closed.

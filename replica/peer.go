@@ -173,11 +173,23 @@ func (r *Replica) serveBlocks(ctx context.Context, p *peer) {
 			stop := context.AfterFunc(ctx, func() { stream.Close() })
 			defer stop()
 			defer stream.Close()
-			if err := syncproto.Serve(stream, blockSource{r}); err != nil && ctx.Err() == nil {
+			if err := syncproto.Serve(countingStream{stream, &r.sentBytes}, blockSource{r}); err != nil && ctx.Err() == nil {
 				r.log.Debug("block stream ended", "peer", p.id.Short(), "cause", err)
 			}
 		})
 	}
+}
+
+// A countingStream counts the bytes written to a block stream.
+type countingStream struct {
+	io.ReadWriter
+	sent *atomic.Int64
+}
+
+func (c countingStream) Write(b []byte) (int, error) {
+	n, err := c.ReadWriter.Write(b)
+	c.sent.Add(int64(n))
+	return n, err
 }
 
 // handshakeTime bounds the exchange of hellos.

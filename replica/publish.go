@@ -98,22 +98,29 @@ func (r *Replica) flush(now time.Time) {
 		return
 	}
 	var guarded []*change
+	root := r.tree.Root()
+	waiting := reconcile.Waiting{Last: r.guarded, Total: root.Files + root.Symlinks}
 	for _, c := range r.changes {
-		if r.guards(c) {
-			guarded = append(guarded, c)
+		if !r.guards(c) {
+			continue
+		}
+		guarded = append(guarded, c)
+		if c.attrs == nil {
+			waiting.Deletions++
+		} else {
+			waiting.Rewrites++
 		}
 	}
-	total := r.tree.Root()
-	verdict := r.guard.Judge(len(guarded), total.Files+total.Symlinks, r.guarded, now)
+	verdict, again := r.guard.Judge(waiting, now)
 	if len(guarded) > 0 && !r.scanned && r.guard.Burst != (reconcile.Burst{}) {
-		verdict = reconcile.Wait // judged as a whole, when the folder has been seen as a whole
+		verdict, again = reconcile.Wait, time.Second // judged as a whole, when the folder has been seen as a whole
 	}
 	if len(guarded) > 0 && !r.checkMarker() {
 		return
 	}
 	switch verdict {
 	case reconcile.Wait:
-		r.wakeIn(reconcile.Quiet())
+		r.wakeIn(again)
 		r.letOut(func(c *change) bool { return !r.guards(c) && c.attrs != nil })
 		return
 	case reconcile.Hold:

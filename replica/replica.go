@@ -35,10 +35,10 @@ type Options struct {
 	Fresh       bool // begin anew: what was agreed before is forgotten, nothing is deleted
 	Version     string
 	Burst       reconcile.Burst
-	HistoryAge  time.Duration // how long displaced files are kept; 0: for ever
-	HistorySize int64         // how many bytes of them; 0: any
-	StateHome   string        // $XDG_STATE_HOME
-	RuntimeDir  string        // $XDG_RUNTIME_DIR, or ""
+	HistoryAge  time.Duration                                // how long displaced files are kept; 0: for ever
+	HistorySize int64                                        // how many bytes of them; 0: any
+	StateHome   string                                       // $XDG_STATE_HOME
+	RuntimeDir  string                                       // $XDG_RUNTIME_DIR, or ""
 	Network     func() (listen string, peers []control.Peer) // for the status; nil: none
 	Log         *slog.Logger
 	Fault       func(beneath.Label) error // for tests: fails a file operation, or ends the process at it
@@ -173,6 +173,7 @@ func (r *Replica) Run(ctx context.Context) error {
 		}
 	})
 	r.startHashers()
+	r.workers.Go(func() { r.fetchFrom(r.fetchLocal, nil) })
 	r.startScan("", true)
 	r.workers.Go(r.trimHistoryNowAndThen)
 	r.loop()

@@ -176,6 +176,10 @@ func (r *Replica) goOn(now time.Time) {
 func (r *Replica) advance(path string, now time.Time) {
 	for len(r.incoming[path]) > 0 {
 		in := r.incoming[path][0]
+		if r.orphaned(in) {
+			r.drop(in)
+			continue
+		}
 		if in.fetching || (r.unpublished(path) && !in.reinstate && !r.yieldSuspect(in)) {
 			return
 		}
@@ -193,6 +197,14 @@ func (r *Replica) advance(path string, now time.Time) {
 		}
 		r.dealtWith(in)
 	}
+}
+
+// orphaned tells whether all who announced a version have left before it was fetched: whoever has it tells of it again.
+func (r *Replica) orphaned(in *incoming) bool {
+	if in.fetching || in.temp != "" || len(in.from) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(in.from, func(p *peer) bool { return r.peers[p.id] == p })
 }
 
 // yieldSuspect lets a peer's version replace a suspect file that nobody else has ever seen.
@@ -296,6 +308,9 @@ func (r *Replica) blocked(in *incoming, err error, now time.Time) {
 	case errors.Is(err, errChangedHere): // what was found is published first, if it can be read
 		in.local++
 		in.after = now.Add(min(time.Millisecond<<min(in.local, 12), 2*time.Second))
+	case errors.Is(err, errNoSource): // a new session has it tried again
+		in.tries++
+		in.after = now.Add(30 * time.Second)
 	case errors.Is(err, errBusy):
 		if in.busy.IsZero() {
 			in.busy = now
@@ -324,15 +339,20 @@ func (r *Replica) dealtWith(in *incoming) {
 	for _, a := range in.acks {
 		a.to.acks = append(a.to.acks, a.seq)
 	}
-	queue := r.incoming[in.path]
-	if queue = queue[1:]; len(queue) == 0 {
+	r.drop(in)
+	dir, _ := merkle.SplitPath(in.path)
+	r.resume(in.path)
+	r.resume(dir)
+}
+
+// drop takes an incoming version out of its queue.
+func (r *Replica) drop(in *incoming) {
+	queue := slices.DeleteFunc(r.incoming[in.path], func(o *incoming) bool { return o == in })
+	if len(queue) == 0 {
 		delete(r.incoming, in.path)
 	} else {
 		r.incoming[in.path] = queue
 	}
-	dir, _ := merkle.SplitPath(in.path)
-	r.resume(in.path)
-	r.resume(dir)
 }
 
 // settle does what has to wait until all is in: directories that a peer deleted although something lives in them are

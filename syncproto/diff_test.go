@@ -250,6 +250,23 @@ func TestDiffLongPaths(t *testing.T) {
 	}
 }
 
+// However much differs, what is asked for at one time and told in one frame is bounded.
+func TestDiffIsBounded(t *testing.T) {
+	mine, theirs := new(merkle.Tree), new(merkle.Tree)
+	long := strings.Repeat("n", 200)
+	for i := range 400 {
+		mine.Put(fmt.Sprint(i, "/x"), dirEntry(1))
+		for j := range 30 {
+			theirs.Put(fmt.Sprint(i, "/", long, j), dirEntry(2))
+		}
+	}
+	found, inFlight := runDiff(t, mine, theirs, rand.New(rand.NewPCG(4, 4)))
+	follow(t, mine, theirs, found)
+	if inFlight != MaxPlaces {
+		t.Errorf("%d places were outstanding at most, want %d", inFlight, MaxPlaces)
+	}
+}
+
 func TestAsk(t *testing.T) {
 	var entries []string
 	for i := range 100000 {

@@ -139,6 +139,7 @@ func TestFetchBlocks(t *testing.T) {
 	}
 	add("large", randomData(1000, 9<<20))
 	add("last", []byte("x"))
+	add("last", []byte("another version of it"))
 	serving(t, src, func(t *testing.T, f *Fetcher) {
 		src.opened.Store(0)
 		for range 2 {
@@ -156,8 +157,8 @@ func TestFetchBlocks(t *testing.T) {
 				t.Fatalf("got %d of %d wants, %d of %d bytes, %v", next, len(wants), len(got), len(all), err)
 			}
 		}
-		if n := src.opened.Load(); n != 2*502 {
-			t.Errorf("files opened %d times, want once a file and call", n)
+		if n := src.opened.Load(); n != 2*503 {
+			t.Errorf("files opened %d times, want once a version and call", n)
 		}
 		if err := f.Blocks(nil, nil); err != nil {
 			t.Errorf("no wants: %v", err)

@@ -99,6 +99,7 @@ func TestListFromLiar(t *testing.T) {
 	block := merkle.Block{Hash: hash(1), Size: 10}
 	list := merkle.BlockList{block}
 	one := []Edit{{New: list}}
+	other := []Edit{{New: merkle.BlockList{{Hash: hash(2), Size: 10}}}}
 	base := merkle.BlockList{{Hash: hash(2), Size: 3}, {Hash: hash(3), Size: 4}}
 	rows := []struct {
 		name  string
@@ -108,10 +109,12 @@ func TestListFromLiar(t *testing.T) {
 		{"honest", frames(&ListReply{Status: OK, Total: 1, Edits: one, Last: true}), nil},
 		{"wrong list", frames(&ListReply{Status: OK, Total: 1, Edits: []Edit{{Index: 1, Count: 1}}, Last: true}),
 			func(err error) bool { return errors.Is(err, ErrWrongHash) }},
+		{"other list", frames(&ListReply{Status: OK, Total: 1, Edits: other, Last: true}),
+			func(err error) bool { return errors.Is(err, ErrWrongHash) }},
 		{"too many", frames(&ListReply{Status: OK, Total: 2, Edits: one}), isFormat},
 		{"more than told", frames(&ListReply{Status: OK, Total: 0, Edits: one, Last: true}), isFormat},
 		{"less than told", frames(&ListReply{Status: OK, Total: 1, Last: true}), isFormat},
-		{"gap", frames(&ListReply{Status: OK, Total: 1, From: 1, Last: true}), isFormat},
+		{"gap", frames(&ListReply{Status: OK, Total: 1, From: 1, Edits: one, Last: true}), isFormat},
 		{"beyond base", frames(&ListReply{Status: OK, Total: 1, Edits: []Edit{{Index: 2, Count: 1}}, Last: true}), isFormat},
 		{"far beyond base", frames(&ListReply{Status: OK, Total: 1, Edits: []Edit{{Index: 1<<64 - 1, Count: 2}}}), isFormat},
 		{"much of base", frames(&ListReply{Status: OK, Total: 1, Edits: []Edit{{Count: 1<<64 - 1}}}), isFormat},

@@ -227,6 +227,22 @@ func TestListsAreBoundedWhileDecoding(t *testing.T) {
 	}
 }
 
+func TestNumbersOutOfRange(t *testing.T) {
+	rows := []struct {
+		m   Message
+		num protowire.Number
+		u   uint64
+	}{
+		{&Hello{}, helloProtocol, 1 << 32}, {&ListReply{}, listStatus, 256}, {&BlockReply{}, replyStatus, 257},
+	}
+	for _, row := range rows {
+		err := merkle.Fields(merkle.AppendUint(nil, row.num, row.u), row.m.field)
+		if !errors.Is(err, merkle.ErrFormat) {
+			t.Errorf("%v: got %v for %d, want ErrFormat", row.m.kind(), err, row.u)
+		}
+	}
+}
+
 func TestEnvelope(t *testing.T) {
 	accept := envelope(t, &Accept{})
 	rows := []struct {

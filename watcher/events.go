@@ -10,11 +10,11 @@ import (
 
 // drain handles an event and what is queued behind it, so that a burst makes one batch.
 func (w *Watcher) drain(ev fsnotify.Event, ok bool) error {
-	for range drainMax {
+	for n := 1; ; n++ {
 		if !ok {
 			return errStopped
 		}
-		if err := w.handle(ev); err != nil {
+		if err := w.handle(ev); err != nil || n == drainMax {
 			return err
 		}
 		select {
@@ -23,7 +23,6 @@ func (w *Watcher) drain(ev fsnotify.Event, ok bool) error {
 			return nil
 		}
 	}
-	return nil
 }
 
 func (w *Watcher) handle(ev fsnotify.Event) error {

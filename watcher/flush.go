@@ -71,21 +71,25 @@ func (w *Watcher) reached(name string) {
 	w.mu.Lock()
 	f := w.flushes[name]
 	w.mu.Unlock()
-	if f != nil && !f.seen {
-		w.rescanUncovered()
-		f.seen, f.epoch = true, w.epochs.advance()
+	if f == nil || f.seen {
+		return
 	}
+	w.feed.sync()
+	if len(w.overflow) > 0 {
+		return // Changes before this event are lost; the flush ends with the rescan for them.
+	}
+	w.rescanUncovered()
+	f.seen, f.epoch = true, w.epochs.advance()
 }
 
-// reachedAll marks all flushes: a rescan of everything is about to follow, and their own events may be lost.
+// reachedAll marks all flushes, anew if need be: a rescan of everything is about to follow, and the events of their files,
+// or of the changes before, may be lost.
 func (w *Watcher) reachedAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	epoch := w.epochs.advance()
 	for _, f := range w.flushes {
-		if !f.seen {
-			f.seen, f.epoch = true, epoch
-		}
+		f.seen, f.epoch, f.ended = true, epoch, false
 	}
 }
 

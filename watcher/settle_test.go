@@ -18,13 +18,13 @@ func TestBusyFile(t *testing.T) {
 			func(_ *testing.T, r *rig, _ *os.File) { r.setBusy("f", false) }},
 		{"reported when at rest", func(w *Watcher) { w.t.growing, w.t.settleBound = never, never },
 			func(*testing.T, *rig, *os.File) {}},
-		{"removed while busy", func(w *Watcher) { w.t.settleMax, w.t.growing, w.t.settleBound = never, never, never },
+		{"removed while busy", func(w *Watcher) { w.t.settleMin, w.t.settleMax, w.t.growing, w.t.settleBound = never, never, never, never },
 			func(t *testing.T, r *rig, _ *os.File) {
 				if err := os.Remove(filepath.Join(r.root, "f")); err != nil {
 					t.Fatal(err)
 				}
 			}},
-		{"replaced while busy", func(w *Watcher) { w.t.settleMax, w.t.growing, w.t.settleBound = never, never, never },
+		{"replaced while busy", func(w *Watcher) { w.t.settleMin, w.t.settleMax, w.t.growing, w.t.settleBound = never, never, never, never },
 			func(_ *testing.T, r *rig, _ *os.File) {
 				r.write("g", "new")
 				r.setBusy("f", false)

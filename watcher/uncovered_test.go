@@ -158,9 +158,12 @@ func TestUnreadableDirectory(t *testing.T) {
 		t.Errorf("remedy %q, want %q", s.Remedy, want)
 	}
 	do(t, r.root, "chmod secret\nwrite secret/f")
-	if got, want := r.reported(), []string{"secret", "secret/f"}; !slices.Equal(got, want) {
-		t.Errorf("after chmod: reported %q, want %q", got, want)
+	r.flush()
+	r.mu.Lock()
+	if !r.paths["secret"] || !r.told("secret/f") {
+		t.Errorf("after chmod: reported %q, rescan %q, want secret/f told", keys(r.paths), keys(r.rescan))
 	}
+	r.mu.Unlock()
 	if s := r.Status(); len(s.Uncovered) != 0 {
 		t.Errorf("after chmod: status %+v", s)
 	}
@@ -197,6 +200,25 @@ func TestOverflowEndsFlush(t *testing.T) {
 	if !r.rescan["."] {
 		t.Error("flush ended without the rescan")
 	}
+}
+
+// An overflow that came before the event of a flush is heeded first, though it comes by another way.
+func TestOverflowBeforeFlush(t *testing.T) {
+	r := newRig(t, nil, nil)
+	f := &flush{doneCh: make(chan struct{})}
+	r.flushes["late"] = f
+	r.feed.fsw.Errors <- fsnotify.ErrEventOverflow
+	r.reached("late")
+	if f.seen {
+		t.Error("flush does not wait for the rescan")
+	}
+	if err := r.overflowed(); err != nil {
+		t.Fatal(err)
+	}
+	if !f.seen || !r.epochs.open(f.epoch) {
+		t.Errorf("after the overflow: seen %v, rescan in hand %v", f.seen, r.epochs.open(f.epoch))
+	}
+	r.stop()
 }
 
 func TestTold(t *testing.T) {

@@ -284,6 +284,7 @@ func (w *Watcher) lstat(rel string) (fs.FileInfo, error) {
 // goroutine that calls Add or Remove and also reads errors would wait for itself.
 type feed struct {
 	fsw  *fsnotify.Watcher
+	idle chan struct{} // received from when all errors so far are dealt with
 	done chan struct{}
 }
 
@@ -292,22 +293,37 @@ func openFeed(overflow chan<- struct{}, log *slog.Logger) (*feed, error) {
 	if err != nil {
 		return nil, toldInstances(err)
 	}
-	f := &feed{fsw: fsw, done: make(chan struct{})}
+	f := &feed{fsw: fsw, idle: make(chan struct{}), done: make(chan struct{})}
 	go f.errors(overflow, log)
 	return f, nil
 }
 
 func (f *feed) errors(overflow chan<- struct{}, log *slog.Logger) {
 	defer close(f.done)
-	for err := range f.fsw.Errors {
-		if !errors.Is(err, fsnotify.ErrEventOverflow) {
-			log.Debug("fsnotify", "err", err)
-			continue
-		}
+	for {
 		select {
-		case overflow <- struct{}{}:
-		default:
+		case f.idle <- struct{}{}:
+		case err, ok := <-f.fsw.Errors:
+			if !ok {
+				return
+			}
+			if !errors.Is(err, fsnotify.ErrEventOverflow) {
+				log.Debug("fsnotify", "err", err)
+				continue
+			}
+			select {
+			case overflow <- struct{}{}:
+			default:
+			}
 		}
+	}
+}
+
+// sync returns when the overflow is told that came before the events received so far, if there was one.
+func (f *feed) sync() {
+	select {
+	case <-f.idle:
+	case <-f.done:
 	}
 }
 

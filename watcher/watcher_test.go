@@ -360,7 +360,7 @@ func scan(t testing.TB, root string) map[string]fs.FileInfo {
 	t.Helper()
 	found := map[string]fs.FileInfo{}
 	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 			return nil
 		}
 		if err != nil {
