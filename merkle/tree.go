@@ -352,6 +352,16 @@ func (t *Tree) Below(path string) Summary {
 	return Summary{}
 }
 
+// State returns the hash over path and all below it, its own entry included: as of a directory whose one child has no
+// name. It is what a move or a recursive deletion names a subtree by.
+func (t *Tree) State(path string) Hash {
+	n := t.at(path)
+	if n == nil {
+		return Hash{}
+	}
+	return listDomain.sum(appendItem(nil, "", n.hash, n.below.summary().State))
+}
+
 // HasLive tells whether something live lies below path.
 func (t *Tree) HasLive(path string) bool {
 	s := t.Below(path)

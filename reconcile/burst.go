@@ -12,10 +12,17 @@ type Burst struct {
 // DefaultBurst holds back more than 100 files and half of the folder.
 var DefaultBurst = Burst{Files: 100, Share: 0.5}
 
-// burstQuiet is how long deletions and rewrites must have paused for a burst to be over, and be judged as a whole.
-const burstQuiet = 60 * time.Millisecond
+// burstQuiet is how long deletions and rewrites must have paused for a burst to be over, and be judged as a whole, once
+// more than an eighth of Burst.Files came within burstRecent. A deletion always waits for burstPause: what removes a
+// directory removes file after file.
+const (
+	burstQuiet  = 60 * time.Millisecond
+	burstRecent = 500 * time.Millisecond
+	burstPause  = 8 * time.Millisecond
+)
 
-// burstMemory is how long a change that was let out counts towards a burst.
+// burstMemory is how long a change that was let out counts towards a burst; and the longest that one is made to wait for
+// others, since some program may never pause.
 const burstMemory = 10 * time.Second
 
 // A Verdict is what is to be done with deletions and rewrites that wait to be published.
@@ -24,7 +31,7 @@ type Verdict int
 // The verdicts.
 const (
 	Go   Verdict = iota // let them out
-	Wait                // more are coming: ask again after burstQuiet
+	Wait                // more are coming: ask again
 	Hold                // too many: only with the user's word
 )
 
@@ -33,6 +40,9 @@ const (
 type Guard struct {
 	Burst  Burst
 	passed []passing // let out in the last burstMemory
+	count  int       // of what waits, when last judged
+	grown  time.Time // when the last one was added to them: the same file rewritten again and again is no burst
+	since  time.Time // when the first of them began to wait; zero: none does
 }
 
 type passing struct {
@@ -40,27 +50,60 @@ type passing struct {
 	count int
 }
 
-// Judge decides over the changes that wait, the last of which was seen at the time last, in a folder that had total
-// files before them.
-func (g *Guard) Judge(waiting, total int, last, now time.Time) Verdict {
-	if g.Burst.Files == 0 && g.Burst.Share == 0 {
-		return Go
+// Waiting are the changes that wait to be let out.
+type Waiting struct {
+	Deletions, Rewrites int
+	Last                time.Time // when the last one of them was seen
+	Total               int       // files in the folder before them
+}
+
+// Judge decides over the changes that wait. With Wait comes how long to wait before asking again.
+func (g *Guard) Judge(w Waiting, now time.Time) (Verdict, time.Duration) {
+	if count := w.Deletions + w.Rewrites; count > g.count {
+		g.count, g.grown = count, w.Last
 	}
-	recent := 0
+	if g.since.IsZero() {
+		g.since = now
+	}
+	verdict, again := g.judge(w, now)
+	if verdict != Wait {
+		g.count, g.since = 0, time.Time{}
+	}
+	return verdict, again
+}
+
+func (g *Guard) judge(w Waiting, now time.Time) (Verdict, time.Duration) {
+	if g.Burst == (Burst{}) {
+		return Go, 0
+	}
 	for len(g.passed) > 0 && now.Sub(g.passed[0].at) > burstMemory {
 		g.passed = g.passed[1:]
 	}
+	waiting, before, recent := w.Deletions+w.Rewrites, 0, 0
 	for _, p := range g.passed {
-		recent += p.count
+		before += p.count
+		if now.Sub(p.at) <= burstRecent {
+			recent += p.count
+		}
 	}
-	sum := waiting + recent
+	quiet := now.Sub(g.grown)
+	sum := waiting + before
+	burst := sum > g.Burst.Files && float64(sum) > g.Burst.Share*float64(w.Total+before)
 	switch {
-	case sum > g.Burst.Files && float64(sum) > g.Burst.Share*float64(total+recent):
-		return Hold
-	case sum > g.Burst.Files/8 && now.Sub(last) < burstQuiet:
-		return Wait
+	case waiting == 0:
+		return Go, 0
+	case burst && quiet < burstQuiet: // it may yet turn out that the files were only moved
+		return Wait, burstQuiet - quiet
+	case burst:
+		return Hold, 0
+	case now.Sub(g.since) >= burstMemory:
+		return Go, 0
+	case waiting+recent > g.Burst.Files/8 && quiet < burstQuiet:
+		return Wait, burstQuiet - quiet
+	case w.Deletions > 0 && quiet < burstPause:
+		return Wait, burstPause - quiet
 	}
-	return Go
+	return Go, 0
 }
 
 // Passed tells the guard that changes were let out.
@@ -69,6 +112,3 @@ func (g *Guard) Passed(count int, now time.Time) {
 		g.passed = append(g.passed, passing{now, count})
 	}
 }
-
-// Quiet returns after what time a verdict of Wait is to be asked for again.
-func Quiet() time.Duration { return burstQuiet }

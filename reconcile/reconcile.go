@@ -53,9 +53,12 @@ func same(a, b *merkle.Attributes) bool {
 type Plan struct {
 	// Entry is what is to be agreed at the path from now on; nil where what was agreed here stays.
 	Entry *merkle.Entry
-	// Copy, where not nil, is to be kept beside the path under the name CopyPath.
+	// Copy, where not nil, is the version whose content is to be kept beside the path, under the name CopyPath.
 	Copy     *merkle.Entry
 	CopyPath string
+	// CopyEntry is what is to be agreed at CopyPath: Copy, as a version that has seen all that the path has. Were it to
+	// stay at what Copy had seen, it would pass for deleted (Forgotten) wherever Copy was known before the conflict.
+	CopyEntry *merkle.Entry
 }
 
 // Merge decides between what is agreed here and what a peer has, for one path. Either may be nil: never heard of.
@@ -66,57 +69,67 @@ func Merge(path string, mine, theirs *merkle.Entry) Plan {
 	case mine == nil:
 		return Plan{Entry: theirs}
 	}
-	order := theirs.Version.Vector.Compare(mine.Version.Vector)
-	if order == merkle.Same && theirs.Hash() == mine.Hash() {
+	switch order := theirs.Version.Vector.Compare(mine.Version.Vector); {
+	case order == merkle.Same && theirs.Hash() == mine.Hash(), order == merkle.Before:
 		return Plan{}
-	}
-	switch order {
-	case merkle.Before:
-		return Plan{}
-	case merkle.After:
+	case order == merkle.After:
 		return Plan{Entry: theirs}
 	}
 	winner, loser := mine, theirs
 	if beats(theirs, mine) {
 		winner, loser = theirs, mine
 	}
-	plan := Plan{Entry: join(winner, loser)}
+	plan := Plan{Entry: join(winner, loser.Version.Vector)}
+	if needsCopy(winner, loser) {
+		plan.keep(path, loser)
+	}
 	if plan.Entry.Hash() == mine.Hash() {
 		plan.Entry = nil
-	}
-	if needsCopy(winner, loser) {
-		plan.Copy, plan.CopyPath = loser, ConflictPath(path, loser)
 	}
 	return plan
 }
 
-// join returns the winner as a version that has seen the loser, too. It takes no stamp: all nodes get the same.
-func join(winner, loser *merkle.Entry) *merkle.Entry {
-	v := winner.Version
-	v.Vector = v.Vector.Join(loser.Version.Vector)
-	if v.Vector.Equal(winner.Version.Vector) {
-		return winner
+// keep has the loser kept beside the path, at which plan.Entry is to be agreed.
+func (p *Plan) keep(path string, loser *merkle.Entry) {
+	p.Copy, p.CopyPath = loser, ConflictPath(path, loser)
+	p.CopyEntry = join(loser, p.Entry.Version.Vector)
+}
+
+// join returns e as a version that has seen v, too. It takes no stamp: all nodes get the same.
+func join(e *merkle.Entry, v merkle.Vector) *merkle.Entry {
+	version := e.Version
+	version.Vector = version.Vector.Join(v)
+	if version.Vector.Equal(e.Version.Vector) {
+		return e
 	}
-	return winner.WithVersion(v)
+	return e.WithVersion(version)
 }
 
-// needsCopy tells whether the loser holds something that the winner does not. Equal content or metadata alone never
-// makes a copy, and neither does a deletion or a directory: what lies in it speaks for itself.
+// needsCopy tells whether the loser holds something that the winner neither holds nor was made in knowledge of. Equal
+// content or metadata alone never makes a copy, and neither does a deletion or a directory: what lies in it speaks for
+// itself.
 func needsCopy(winner, loser *merkle.Entry) bool {
-	return loser.Live() && loser.Kind != merkle.Dir && !merkle.SameContent(winner, loser)
+	known := knew(winner, loser) && !knew(loser, winner)
+	return loser.Live() && loser.Kind != merkle.Dir && !merkle.SameContent(winner, loser) && !known
 }
 
-// beats orders concurrent versions: a change before a deletion; a directory before anything else, since what lies in
-// it needs it; then the greater token, mtime, author's stamp and node.
+// knew tells whether a has seen the very operation that b is the outcome of. That can be so of concurrent versions: b
+// may have been joined with a third version since, which gave it a greater vector, but nothing new.
+func knew(a, b *merkle.Entry) bool { return a.Version.Vector.Of(b.Version.Author) >= b.Version.Stamp }
+
+// beats orders concurrent versions: one made in knowledge of the other first; a change before a deletion; a directory
+// before anything else, since what lies in it needs it; then the greater token, mtime, author's stamp and node.
 func beats(a, b *merkle.Entry) bool {
 	return cmp.Or(
+		compareBool(knew(a, b), knew(b, a)),
 		compareBool(a.Live(), b.Live()),
 		compareBool(a.IsDir(), b.IsDir()),
 		a.Version.Token.Compare(b.Version.Token),
 		cmp.Compare(a.MTime, b.MTime),
 		cmp.Compare(a.Version.Stamp, b.Version.Stamp),
 		bytes.Compare(a.Version.Author[:], b.Version.Author[:]),
-		compareHash(a, b), // one stamp, two contents: nodes that lie; any fixed order serves
+		compareHash(a.ContentHash(), b.ContentHash()), // one stamp, two contents: nodes that lie; any fixed order serves
+		compareHash(a.Hash(), b.Hash()),
 	) > 0
 }
 
@@ -130,21 +143,15 @@ func compareBool(a, b bool) int {
 	return -1
 }
 
-func compareHash(a, b *merkle.Entry) int {
-	x, y := a.ContentHash(), b.ContentHash()
-	return bytes.Compare(x[:], y[:])
-}
+func compareHash(a, b merkle.Hash) int { return bytes.Compare(a[:], b[:]) }
 
 // MakeWay decides when a live entry lies below a path at which something other than a directory was agreed: a live
 // entry implies its parents, so the path becomes a directory with the given mode, and what stood there is kept beside
 // it. Nodes may do this at once: their directories are equal content.
 func MakeWay(path string, obstacle *merkle.Entry, mode uint32, by Author) Plan {
-	dir := &merkle.Attributes{Kind: merkle.Dir, Mode: mode}
-	return Plan{
-		Entry:    Publish(obstacle, dir, by),
-		Copy:     obstacle,
-		CopyPath: ConflictPath(path, obstacle),
-	}
+	plan := Plan{Entry: Publish(obstacle, &merkle.Attributes{Kind: merkle.Dir, Mode: mode}, by)}
+	plan.keep(path, obstacle)
+	return plan
 }
 
 // Forgotten tells whether an entry of which the other side knows nothing was deleted there, so long ago that the

@@ -225,6 +225,9 @@ func (r *Replica) tempFor(p *putting) (string, index.Disk, error) {
 		}
 		return p.in.temp, p.in.disk, nil
 	}
+	if p.in.temp != "" { // made at an earlier try
+		return p.in.temp, p.in.disk, nil
+	}
 	temp := r.tempName()
 	if err := r.root.Symlink("apply.symlink", p.entry.Target, temp); err != nil {
 		return "", index.Disk{}, err

@@ -12,6 +12,7 @@ import (
 
 	"resonate/control"
 	"resonate/merkle"
+	"resonate/watcher"
 )
 
 var _ control.Daemon = (*Replica)(nil)
@@ -160,15 +161,21 @@ func (r *Replica) watchStatus() control.Watch {
 	return out
 }
 
+// Work of fewer files and bytes is over before a person could read of it.
+const (
+	longFiles = 200
+	longBytes = 32 << 20
+)
+
 // progress tells of long work, nil where there is none.
 func (r *Replica) progress() *control.Progress {
 	switch {
-	case !r.scanned || len(r.hashing) > 0:
+	case !r.scanned || len(r.hashing) >= longFiles:
 		root := r.tree.Root()
 		return &control.Progress{
 			What: "scan", Files: root.Files, FilesTotal: root.Files + len(r.hashing), Bytes: root.Bytes, SecondsLeft: -1,
 		}
-	case r.received.total == 0:
+	case r.received.total < longFiles && r.received.sum < longBytes:
 		return nil
 	}
 	p := &control.Progress{
@@ -191,10 +198,11 @@ type waiter struct {
 
 // Wait implements control.Daemon.
 func (r *Replica) Wait(ctx context.Context, path string) error {
-	if r.watcher == nil {
-		return ErrStopped
+	var watched *watcher.Watcher
+	if err := r.do(ctx, func() { watched = r.watcher }); err != nil { // it is there once the loop runs
+		return waitEnded(ctx, err)
 	}
-	if err := r.watcher.Flush(ctx); err != nil {
+	if err := watched.Flush(ctx); err != nil {
 		return waitEnded(ctx, err)
 	}
 	w := &waiter{path: path, done: make(chan error, 1)}

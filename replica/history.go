@@ -75,6 +75,7 @@ func (r *Replica) kept(p string, each func(control.Kept) error) error {
 	}
 	if err := r.keptIn(dir, func(k control.Kept) error {
 		if k.Path == merkle.Join(dir, keptName(name)) {
+			k.Path = p // a long name is kept under a shortened one
 			return each(k)
 		}
 		return nil
@@ -170,6 +171,9 @@ func (r *Replica) Restore(ctx context.Context, p string, at time.Time) (control.
 			return control.Kept{}, fmt.Errorf("restore %s: %w", k.Path, err)
 		}
 		sum.Size += k.Size
+		if k.MTime.After(sum.MTime) {
+			sum.MTime = k.MTime
+		}
 	}
 	if len(chosen) == 1 && chosen[0].Path == p {
 		return chosen[0], nil

@@ -78,6 +78,9 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 	}
 	switch info.Kind {
 	case beneath.Dir:
+		if !scan {
+			r.foundGoneIn(path) // it may be another directory than before
+		}
 		r.foundSimple(path, merkle.Attributes{Kind: merkle.Dir, Mode: info.Mode}, info, scan)
 	case beneath.Symlink:
 		if rec != nil && sameDisk(rec.disk, info) {
@@ -115,7 +118,7 @@ func (r *Replica) foundFile(path string, info beneath.Info, scan bool) {
 			return
 		}
 	}
-	r.hash(path, scan)
+	r.hash(path, info, scan)
 }
 
 // foundSimple handles what has no content to be read: directories and symlinks.
@@ -197,13 +200,26 @@ func (r *Replica) missing(path string, scan bool) {
 	r.changed(&change{path: path, scan: scan})
 }
 
+// foundGoneIn looks for what was known in a directory and is gone. What is new in it is reported by itself.
+func (r *Replica) foundGoneIn(dir string) {
+	for name := range r.tree.Children(dir) {
+		path := merkle.Join(dir, name)
+		if r.diskAt(path).Kind == 0 {
+			continue
+		}
+		if _, err := r.root.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			r.foundMissing(path, false)
+		}
+	}
+}
+
 // hash has the file at path read. One that is being read already is read again afterwards.
-func (r *Replica) hash(path string, scan bool) {
+func (r *Replica) hash(path string, info beneath.Info, scan bool) {
 	if h := r.hashing[path]; h != nil {
-		h.again = true
+		h.again, h.info = true, info
 		return
 	}
-	r.hashing[path] = &hashState{scan: scan}
+	r.hashing[path] = &hashState{info: info}
 	r.hashQueue = append(r.hashQueue, hashJob{path, scan})
 	r.feedHashers()
 }
@@ -295,7 +311,7 @@ func (r *Replica) hashed(job hashJob, res hashResult) {
 		}
 		r.resume(job.path)
 	case !res.stable || h.again:
-		r.hash(job.path, job.scan)
+		r.hash(job.path, h.info, job.scan)
 	default:
 		now, err := r.root.Lstat(job.path)
 		if err != nil || now.Inode != res.info.Inode || now.MTime != res.info.MTime || now.Size != res.info.Size {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -241,10 +242,11 @@ func sayBye(m syncproto.Message, wanted string) error {
 }
 
 func (r *Replica) hello(p *peer) *syncproto.Hello {
-	name, _ := os.Hostname()
+	host, _ := os.Hostname()
+	name := host + ":" + filepath.Base(r.root.Name())
 	m := r.place.marker.folder
 	h := &syncproto.Hello{
-		Protocol: syncproto.Protocol, Node: r.self, Instance: r.boot, Name: name, Software: "resonate " + r.o.Version,
+		Protocol: syncproto.Protocol, Node: r.self, Instance: r.boot, Name: name[:min(len(name), syncproto.MaxText)], Software: "resonate " + r.o.Version,
 		Folder: syncproto.FolderID(m.ID), Shared: m.Shared, Highest: r.highest[p.id],
 		Members: r.known(), Horizon: r.horizon, Root: r.tree.Root().State,
 	}

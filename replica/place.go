@@ -106,7 +106,7 @@ type place struct {
 }
 
 // claim opens the folder at dir and makes it, or finds it to be, this node's.
-func claim(o Options) (p *place, err error) {
+func claim(o Options) (_ *place, err error) {
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func claim(o Options) (p *place, err error) {
 	if outer := enclosing(filepath.Dir(dir)); outer != "" {
 		return nil, fmt.Errorf("folder %s lies inside the synced folder %s: synchronise the outer one alone, or move it out", dir, outer)
 	}
-	p = &place{}
+	p := &place{}
 	if p.root, err = beneath.Open(dir); err != nil {
 		return nil, err
 	}
@@ -137,7 +137,10 @@ func claim(o Options) (p *place, err error) {
 	if err := p.settleIdentity(o, known); err != nil {
 		return nil, err
 	}
-	return p, os.WriteFile(filepath.Join(p.state, "place"), []byte(dir+"\n"), 0o600)
+	if err := os.WriteFile(filepath.Join(p.state, "place"), []byte(dir+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // enclosing returns the nearest synced folder at or above dir, "" if there is none.

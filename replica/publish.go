@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"resonate/beneath"
 	"resonate/control"
 	"resonate/index"
 	"resonate/merkle"
@@ -25,8 +26,8 @@ type change struct {
 
 // hashState is that of a file being read.
 type hashState struct {
-	again bool // it changed meanwhile
-	scan  bool
+	again bool         // it changed meanwhile
+	info  beneath.Info // as it was found
 }
 
 // A heldChange waits for the user's word.
@@ -112,6 +113,10 @@ func (r *Replica) flush(now time.Time) {
 		}
 	}
 	verdict, again := r.guard.Judge(waiting, now)
+	if verdict == reconcile.Hold { // unless the files are only elsewhere now
+		waiting.Deletions -= r.movedAway(guarded)
+		verdict, again = r.guard.Judge(waiting, now)
+	}
 	if len(guarded) > 0 && !r.scanned && r.guard.Burst != (reconcile.Burst{}) {
 		verdict, again = reconcile.Wait, time.Second // judged as a whole, when the folder has been seen as a whole
 	}
@@ -126,8 +131,36 @@ func (r *Replica) flush(now time.Time) {
 	case reconcile.Hold:
 		r.hold(guarded, now)
 	}
-	r.guard.Passed(len(guarded), now)
+	r.guard.Passed(waiting.Deletions+waiting.Rewrites, now)
 	r.letOut(func(*change) bool { return true })
+}
+
+// movedAway counts the deletions whose file is there under another name.
+func (r *Replica) movedAway(guarded []*change) (n int) {
+	type file struct {
+		inode       uint64
+		size, mtime int64
+	}
+	there := make(map[file]bool)
+	for path, rec := range r.records {
+		if c := r.changes[path]; rec.disk.Kind != merkle.Dir && (c == nil || c.attrs != nil) {
+			there[file{rec.disk.Inode, rec.disk.Size, rec.disk.MTime}] = true
+		}
+	}
+	for _, c := range r.changes {
+		if c.attrs != nil {
+			there[file{c.disk.Inode, c.disk.Size, c.disk.MTime}] = true
+		}
+	}
+	for _, h := range r.hashing {
+		there[file{h.info.Inode, h.info.Size, h.info.MTime}] = true
+	}
+	for _, c := range guarded {
+		if d := r.diskAt(c.path); c.attrs == nil && there[file{d.Inode, d.Size, d.MTime}] {
+			n++
+		}
+	}
+	return n
 }
 
 // hold keeps changes back until the user has decided. Directories that went with the files are kept back with them.

@@ -59,7 +59,15 @@ func (r *Replica) load() error {
 		return err
 	}
 	r.intents = intents
-	return r.recover(left)
+	if err := r.recover(left); err != nil {
+		return err
+	}
+	for path, rec := range r.records {
+		if rec.disk.Kind == merkle.Dir && !r.tree.Get(path).Live() {
+			r.linger[path] = true
+		}
+	}
+	return nil
 }
 
 // openIndex opens the index. A damaged one is set aside: the folder is scanned anew, and what peers have is joined.

@@ -69,6 +69,7 @@ type Replica struct {
 
 	hashJobs  chan hashJob
 	temporary tempNames
+	abandoned bool // Run ended before all was written down
 
 	state // owned by the loop
 }
@@ -178,12 +179,32 @@ func (r *Replica) Run(ctx context.Context) error {
 	r.workers.Go(r.trimHistoryNowAndThen)
 	r.loop()
 	err = context.Cause(r.ctx)
-	r.endPeers()
-	r.drainWorkers()
 	if ctx.Err() != nil {
 		err = nil
 	}
-	return errors.Join(err, r.finalCommit(err == nil))
+	return errors.Join(err, r.end(err == nil))
+}
+
+// endTime bounds how long the end of Run may take.
+const endTime = 800 * time.Millisecond
+
+// end waits for all goroutines and writes down what is left. A disk that takes too long is not waited for: the intents
+// tell the next run what this one would have written.
+func (r *Replica) end(clean bool) error {
+	r.endPeers()
+	done := make(chan error, 1)
+	go func() {
+		r.drainWorkers()
+		done <- r.finalCommit(clean)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(endTime):
+		r.log.Warn("the disk is busy: the rest is written down at the next start")
+		r.abandoned = true
+		return nil
+	}
 }
 
 // loop runs what is handed to it, one thing at a time, until the context ends.
@@ -226,7 +247,10 @@ func (r *Replica) turn(now time.Time) {
 	if now.Sub(r.lastMarker) >= markerInterval {
 		r.lastMarker = now
 		r.checkMarker()
-		r.wakeIn(markerInterval)
+	}
+	r.wakeIn(markerInterval - now.Sub(r.lastMarker))
+	if r.scanned && r.unclean && len(r.hashing) == 0 {
+		r.unclean = false // what changes from now on, somebody changed
 	}
 	r.flush(now)
 	r.goOn(now)
@@ -312,6 +336,9 @@ func (r *Replica) drainWorkers() {
 func (r *Replica) Close() { r.closeFiles() }
 
 func (r *Replica) closeFiles() {
+	if r.abandoned {
+		return // still in use: the end of the process closes them
+	}
 	if r.intents != nil {
 		r.intents.Close()
 	}

@@ -146,7 +146,8 @@ func (r *Replica) resume(path string) {
 	}
 }
 
-// goOn works on all that is ready: parents before children, so that they need not wait.
+// goOn works on all that is ready: parents before children, and what is to be deleted the other way round, so that they
+// need not wait for each other.
 func (r *Replica) goOn(now time.Time) {
 	for path, at := range r.later {
 		if !at.After(now) {
@@ -159,7 +160,15 @@ func (r *Replica) goOn(now time.Time) {
 	for len(r.ready) > 0 {
 		paths := slices.Sorted(maps.Keys(r.ready))
 		clear(r.ready)
+		var deleted []string
 		for _, path := range paths {
+			if queue := r.incoming[path]; len(queue) > 0 && !queue[0].theirs.Live() {
+				deleted = append(deleted, path)
+			} else {
+				r.advance(path, now)
+			}
+		}
+		for _, path := range slices.Backward(deleted) {
 			r.advance(path, now)
 		}
 	}
@@ -180,7 +189,14 @@ func (r *Replica) advance(path string, now time.Time) {
 			r.drop(in)
 			continue
 		}
-		if in.fetching || (r.unpublished(path) && !in.reinstate && !r.yieldSuspect(in)) {
+		if in.fetching {
+			return
+		}
+		if r.outdated(in) {
+			r.dealtWith(in)
+			continue
+		}
+		if r.unpublished(path) && !in.reinstate && !r.yieldSuspect(in) {
 			return
 		}
 		if in.after.After(now) {
@@ -205,6 +221,26 @@ func (r *Replica) orphaned(in *incoming) bool {
 		return false
 	}
 	return !slices.ContainsFunc(in.from, func(p *peer) bool { return r.peers[p.id] == p })
+}
+
+// outdated tells whether an incoming version need not be waited for any more: the next in the queue has seen it, or nobody
+// who announced it is left. Who has it will announce it again; who went down before writing it down has never had it.
+func (r *Replica) outdated(in *incoming) bool {
+	if in.reinstate {
+		return false
+	}
+	for _, next := range r.incoming[in.path][1:] {
+		if next.theirs.Version.Vector.Compare(in.theirs.Version.Vector) == merkle.After {
+			return true
+		}
+	}
+	if in.temp != "" || len(in.from) == 0 || slices.ContainsFunc(in.from, func(p *peer) bool { return r.peers[p.id] == p }) {
+		return false
+	}
+	for _, p := range r.peers {
+		p.diffed = [2]merkle.Hash{} // others who told an older version may have to be asked again
+	}
+	return true
 }
 
 // yieldSuspect lets a peer's version replace a suspect file that nobody else has ever seen.

@@ -18,15 +18,20 @@ func TestBusyFile(t *testing.T) {
 			func(_ *testing.T, r *rig, _ *os.File) { r.setBusy("f", false) }},
 		{"reported when at rest", func(w *Watcher) { w.t.growing, w.t.settleBound = never, never },
 			func(*testing.T, *rig, *os.File) {}},
-		{"removed while busy", func(w *Watcher) { w.t.settleMin, w.t.settleMax, w.t.growing, w.t.settleBound = never, never, never, never },
+		{"removed while busy", func(w *Watcher) {
+			w.t.settleMin, w.t.settleMax, w.t.growing, w.t.settleBound = never, never, never, never
+		},
 			func(t *testing.T, r *rig, _ *os.File) {
 				if err := os.Remove(filepath.Join(r.root, "f")); err != nil {
 					t.Fatal(err)
 				}
 			}},
-		{"replaced while busy", func(w *Watcher) { w.t.settleMin, w.t.settleMax, w.t.growing, w.t.settleBound = never, never, never, never },
+		{"replaced while busy", func(w *Watcher) {
+			w.t.settleMin, w.t.settleMax, w.t.growing, w.t.settleBound = never, never, never, never
+		},
 			func(_ *testing.T, r *rig, _ *os.File) {
 				r.write("g", "new")
+				r.wait("g reported", func() bool { return r.paths["g"] })
 				r.setBusy("f", false)
 				do(r.t, r.root, "mv g f")
 			}},

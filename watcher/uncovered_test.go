@@ -221,6 +221,22 @@ func TestOverflowBeforeFlush(t *testing.T) {
 	r.stop()
 }
 
+// An overflow discards the walk that a flush is waiting for; it waits for the rescan instead.
+func TestOverflowAfterFlushWasSeen(t *testing.T) {
+	r := newRig(t, func(root string) { do(t, root, "mkdir d") }, nil)
+	f := &flush{doneCh: make(chan struct{})}
+	r.flushes["seen"] = f
+	r.push("d", true)
+	r.reached("seen")
+	if err := r.overflowed(); err != nil {
+		t.Fatal(err)
+	}
+	if !f.seen || !r.epochs.open(f.epoch) {
+		t.Errorf("after the overflow: seen %v, rescan in hand %v", f.seen, r.epochs.open(f.epoch))
+	}
+	r.stop()
+}
+
 func TestTold(t *testing.T) {
 	if got := told(syscall.ENOSPC); !errors.Is(got, syscall.ENOSPC) || !strings.Contains(got.Error(), "sysctl fs.inotify.max_user_watches=") {
 		t.Errorf("told(ENOSPC) = %v", got)

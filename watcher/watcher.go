@@ -43,7 +43,7 @@ type Options struct {
 
 // timing is the defaults that tests shorten.
 type timing struct {
-	settleMin   time.Duration // first second look at a busy file; each next one comes after twice the time
+	settleMin   time.Duration // until the second look at a busy file; each next one takes twice as long to come
 	settleMax   time.Duration // longest time between two looks, and how long a busy file must rest to be reported
 	growing     time.Duration // the same rest for a file that was seen to grow
 	settleBound time.Duration // a busy file is reported this long after its first change, at rest or not

@@ -10,6 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	instrument = instrumentFromEnv // daemons in tests are this binary, executed again
 	testscript.Main(noLeaks{m}, map[string]func(){"resonate": main})
 }
 

@@ -150,9 +150,7 @@ func (m *Mesh) hold(c *claim) {
 	}
 	began := time.Now()
 	log := m.endpoint.log.With("peer", c.id.String(), "addr", s.Addr(), "dialled", c.dialled)
-	if m.endpoint.notices.due(c.id.String(), "connected", began) {
-		log.Info("connected")
-	}
+	log.Debug("session opened")
 	if s.ctx.Err() == nil {
 		m.endServed(s, m.serve(s.ctx, s))
 	}
