@@ -21,8 +21,7 @@ const conflictTag = ".conflict-"
 func ConflictPath(path string, loser *merkle.Entry) string {
 	dir, name := merkle.SplitPath(path)
 	base, ext := splitExt(name)
-	at := time.UnixMicro(int64(loser.Version.Stamp)).UTC().Format("20060102-150405.000000")
-	tag := conflictTag + loser.Version.Author.Short() + "-" + strings.Replace(at, ".", "-", 1)
+	tag := tagOf(loser)
 	if over := len(base) + len(tag) + len(ext) - maxName; over > 0 {
 		whole := merkle.HashBlock([]byte(name))
 		mark := "~" + hex.EncodeToString(whole[:4])
@@ -32,6 +31,18 @@ func ConflictPath(path string, loser *merkle.Entry) string {
 		base = cut(base, maxName-len(tag)-len(ext)-len(mark)) + mark
 	}
 	return merkle.Join(dir, base+tag+ext)
+}
+
+// IsCopy tells whether e is at path as a conflict copy, as it was made: under the name that its version gives it.
+func IsCopy(path string, e *merkle.Entry) bool {
+	_, name := merkle.SplitPath(path)
+	return strings.Contains(name, tagOf(e))
+}
+
+// tagOf returns what stands in the name of a conflict copy of e.
+func tagOf(e *merkle.Entry) string {
+	at := time.UnixMicro(int64(e.Version.Stamp)).UTC().Format("20060102-150405.000000")
+	return conflictTag + e.Version.Author.Short() + "-" + strings.Replace(at, ".", "-", 1)
 }
 
 // splitExt splits off the extension; a leading dot begins a name, not an extension.

@@ -53,12 +53,9 @@ func same(a, b *merkle.Attributes) bool {
 type Plan struct {
 	// Entry is what is to be agreed at the path from now on; nil where what was agreed here stays.
 	Entry *merkle.Entry
-	// Copy, where not nil, is the version whose content is to be kept beside the path, under the name CopyPath.
+	// Copy, where not nil, is to be kept beside the path under the name CopyPath.
 	Copy     *merkle.Entry
 	CopyPath string
-	// CopyEntry is what is to be agreed at CopyPath: Copy, as a version that has seen all that the path has. Were it to
-	// stay at what Copy had seen, it would pass for deleted (Forgotten) wherever Copy was known before the conflict.
-	CopyEntry *merkle.Entry
 }
 
 // Merge decides between what is agreed here and what a peer has, for one path. Either may be nil: never heard of.
@@ -79,30 +76,24 @@ func Merge(path string, mine, theirs *merkle.Entry) Plan {
 	if beats(theirs, mine) {
 		winner, loser = theirs, mine
 	}
-	plan := Plan{Entry: join(winner, loser.Version.Vector)}
-	if needsCopy(winner, loser) {
-		plan.keep(path, loser)
-	}
+	plan := Plan{Entry: join(winner, loser)}
 	if plan.Entry.Hash() == mine.Hash() {
 		plan.Entry = nil
+	}
+	if needsCopy(winner, loser) {
+		plan.Copy, plan.CopyPath = loser, ConflictPath(path, loser)
 	}
 	return plan
 }
 
-// keep has the loser kept beside the path, at which plan.Entry is to be agreed.
-func (p *Plan) keep(path string, loser *merkle.Entry) {
-	p.Copy, p.CopyPath = loser, ConflictPath(path, loser)
-	p.CopyEntry = join(loser, p.Entry.Version.Vector)
-}
-
-// join returns e as a version that has seen v, too. It takes no stamp: all nodes get the same.
-func join(e *merkle.Entry, v merkle.Vector) *merkle.Entry {
-	version := e.Version
-	version.Vector = version.Vector.Join(v)
-	if version.Vector.Equal(e.Version.Vector) {
-		return e
+// join returns the winner as a version that has seen the loser, too. It takes no stamp: all nodes get the same.
+func join(winner, loser *merkle.Entry) *merkle.Entry {
+	v := winner.Version
+	v.Vector = v.Vector.Join(loser.Version.Vector)
+	if v.Vector.Equal(winner.Version.Vector) {
+		return winner
 	}
-	return e.WithVersion(version)
+	return winner.WithVersion(v)
 }
 
 // needsCopy tells whether the loser holds something that the winner neither holds nor was made in knowledge of. Equal
@@ -149,13 +140,20 @@ func compareHash(a, b merkle.Hash) int { return bytes.Compare(a[:], b[:]) }
 // entry implies its parents, so the path becomes a directory with the given mode, and what stood there is kept beside
 // it. Nodes may do this at once: their directories are equal content.
 func MakeWay(path string, obstacle *merkle.Entry, mode uint32, by Author) Plan {
-	plan := Plan{Entry: Publish(obstacle, &merkle.Attributes{Kind: merkle.Dir, Mode: mode}, by)}
-	plan.keep(path, obstacle)
-	return plan
+	dir := &merkle.Attributes{Kind: merkle.Dir, Mode: mode}
+	return Plan{
+		Entry:    Publish(obstacle, dir, by),
+		Copy:     obstacle,
+		CopyPath: ConflictPath(path, obstacle),
+	}
 }
 
-// Forgotten tells whether an entry of which the other side knows nothing was deleted there, so long ago that the
-// tombstone was dropped: all that it has seen lies at or below the horizon.
-func Forgotten(e *merkle.Entry, horizon merkle.Vector) bool {
-	return len(horizon) > 0 && horizon.Covers(e.Version.Vector)
+// Forgotten tells whether a node that knows nothing of path had the entry e there and deleted it, so long ago that the
+// tombstone was dropped: seen, what that node has seen without a gap, covers the entry, and so does the horizon, at or
+// below which tombstones are dropped. A new or restored node has seen little, so what it lacks is not taken for deleted.
+// Of a conflict copy (IsCopy) it says nothing: one comes to be without a stamp of its own, so that nodes may have seen
+// its version and not know the copy yet.
+func Forgotten(path string, e *merkle.Entry, seen, horizon merkle.Vector) bool {
+	v := e.Version.Vector
+	return len(v) > 0 && seen.Covers(v) && horizon.Covers(v) && !IsCopy(path, e)
 }

@@ -90,7 +90,7 @@ func (r *Replica) asRecorded(in *incoming) error {
 	have := r.diskAt(in.path)
 	info, err := r.root.Lstat(in.path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+	case absent(err):
 		if have.Kind == 0 {
 			return nil
 		}
@@ -117,8 +117,8 @@ type putting struct {
 	in       *incoming
 	entry    *merkle.Entry // what is to stand there
 	copyPath string        // where the displaced goes as a conflict copy; "": to the history
-	copy     *merkle.Entry
-	metadata bool // content stays, whatever the temporary file of in holds
+	copy     *merkle.Entry // what is to be agreed there
+	metadata bool          // content stays, whatever the temporary file of in holds
 }
 
 // put brings the disk from what is recorded at the path to what the entry says, and the record with it.
@@ -189,13 +189,13 @@ func (r *Replica) besideDir(p *putting) error {
 		return err
 	}
 	plan := reconcile.MakeWay(p.in.path, p.entry, r.diskAt(p.in.path).Mode, by)
-	r.seen = r.seen.With(by.Node, by.Stamp)
 	beside := &incoming{path: plan.CopyPath, theirs: plan.Copy, from: p.in.from, temp: p.in.temp, disk: p.in.disk, fetched: p.in.fetched}
 	if err := r.apply(beside, reconcile.Plan{Entry: plan.Copy}); err != nil {
 		return err
 	}
 	p.in.temp = beside.temp
 	p.entry = plan.Entry
+	r.stamped(by)
 	return nil
 }
 

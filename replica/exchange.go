@@ -85,6 +85,17 @@ func (r *Replica) describe(a *syncproto.Announcement, e *merkle.Entry, rec *reco
 	}
 }
 
+// tells takes in a root of the peer's tree and, with it, what that tree holds all of. The two belong together: what others
+// know of the peer may be newer than its root.
+func (p *peer) tells(root merkle.Hash, members []syncproto.Known) {
+	p.root, p.seen = root, nil
+	for _, k := range members {
+		if k.Node == p.id {
+			p.seen = k.Seen
+		}
+	}
+}
+
 func (r *Replica) send(p *peer, m syncproto.Message) {
 	if err := p.conn.Send(m); err != nil {
 		p.cancel(fmt.Errorf("send: %w", err))
@@ -106,7 +117,7 @@ func (r *Replica) handle(p *peer, m syncproto.Message) error {
 		}
 		r.pump(p)
 	case *syncproto.Root:
-		p.root = m.State
+		p.tells(m.State, m.Members)
 		r.learn(m.Members, m.Horizon, p)
 		r.compareRoots(p)
 	case *syncproto.AskLevels:
@@ -200,8 +211,8 @@ func (r *Replica) handleLevels(p *peer, m *syncproto.Levels) error {
 		r.send(p, ask)
 	}
 	for _, path := range found.Absent {
-		if e := r.tree.Get(path); e.Live() && reconcile.Forgotten(e, r.horizon) {
-			r.deletedLongAgo(path, e)
+		if e := r.tree.Get(path); e.Live() && reconcile.Forgotten(path, e, p.seen, r.horizon) {
+			r.take(&incoming{path: path, theirs: e, forgotten: true})
 		}
 	}
 	if found.Done {
@@ -209,16 +220,6 @@ func (r *Replica) handleLevels(p *peer, m *syncproto.Levels) error {
 		r.lastChange = time.Now()
 	}
 	return nil
-}
-
-// deletedLongAgo takes in a deletion whose tombstone was dropped everywhere else.
-func (r *Replica) deletedLongAgo(path string, e *merkle.Entry) {
-	by, err := r.author()
-	if err != nil {
-		return
-	}
-	r.seen = r.seen.With(by.Node, by.Stamp)
-	r.take(&incoming{path: path, theirs: reconcile.Publish(e, nil, by)})
 }
 
 // anyDiff tells whether differences are being looked for.
@@ -295,7 +296,7 @@ func (r *Replica) compareRoots(p *peer) {
 	}
 	p.equal = true
 	clear(p.theirs)
-	r.seen = r.seen.Join(r.members[p.id])
+	r.seen = r.seen.Join(p.seen)
 	r.releaseSuspects()
 	r.advanceHorizon()
 }

@@ -132,7 +132,7 @@ func (r *Replica) keptBelow(dir string, each func(control.Kept) error) error {
 }
 
 func ignoreMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, beneath.ErrOutside) {
+	if absent(err) {
 		return nil
 	}
 	return err

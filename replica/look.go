@@ -61,13 +61,18 @@ func (r *Replica) look(path string, scan bool) {
 	}
 	info, err := r.root.Lstat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, beneath.ErrOutside):
+	case absent(err):
 		r.foundMissing(path, scan)
 	case err != nil:
 		r.problem(path, err.Error(), "make it readable for this user")
 	default:
 		r.found(path, info, scan)
 	}
+}
+
+// absent tells whether an error means that nothing stands at a path: a file or a link may stand in the way to it.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, beneath.ErrOutside)
 }
 
 // found compares what stands at path with the record.
@@ -175,6 +180,10 @@ func diskOf(info beneath.Info) index.Disk {
 func (r *Replica) unchanged(path string) {
 	delete(r.changes, path)
 	delete(r.held, path)
+	if rec := r.records[path]; rec != nil && rec.suspect {
+		rec.suspect = false
+		r.touch(path)
+	}
 	r.problem(path, "", "")
 	r.resume(path)
 }

@@ -66,9 +66,10 @@ type peer struct {
 	acks    []uint64               // to be sent
 	theirs  map[string]merkle.Hash // versions that the peer has told since the roots were last equal
 
-	root   merkle.Hash // the peer's, as last told
-	equal  bool        // the roots were equal once in this session
-	told   rootKey     // what was last told
+	root   merkle.Hash   // the peer's, as last told
+	seen   merkle.Vector // by the peer, when it told root: all of it is in that tree
+	equal  bool          // the roots were equal once in this session
+	told   rootKey       // what was last told
 	diff   *syncproto.Diff
 	diffed [2]merkle.Hash // the roots between which a diff was last made
 }
@@ -150,7 +151,7 @@ func (r *Replica) receive(ctx context.Context, p *peer) error {
 	for {
 		m, err := p.conn.Receive()
 		if err != nil {
-			if errors.Is(err, merkle.ErrFormat) {
+			if malformed(err) {
 				err = &protocolError{p.id.Short(), err}
 			}
 			return err
@@ -197,9 +198,13 @@ func (c countingStream) Write(b []byte) (int, error) {
 const handshakeTime = 10 * time.Second
 
 // shakeHands exchanges hellos, checks them, and agrees on the folder ID.
-func (r *Replica) shakeHands(ctx context.Context, p *peer) (*syncproto.Hello, error) {
+func (r *Replica) shakeHands(ctx context.Context, p *peer) (_ *syncproto.Hello, err error) {
 	timer := time.AfterFunc(handshakeTime, func() { p.conn.Close() })
-	defer timer.Stop()
+	defer func() {
+		if !timer.Stop() && err != nil {
+			err = fmt.Errorf("peer %s does not greet within %v: %w", p.id.Short(), handshakeTime, err)
+		}
+	}()
 	var mine *syncproto.Hello
 	if err := r.do(ctx, func() { mine = r.hello(p) }); err != nil {
 		return nil, err
@@ -223,10 +228,16 @@ func (r *Replica) shakeHands(ctx context.Context, p *peer) (*syncproto.Hello, er
 
 // greeted tells what went wrong before the session was one.
 func (p *peer) greeted(err error) error {
-	if errors.Is(err, merkle.ErrFormat) {
+	if malformed(err) {
 		return &protocolError{p.id.Short(), err}
 	}
 	return err
+}
+
+// malformed tells whether an error of a stream means that the peer sent what no honest one does.
+func malformed(err error) bool {
+	var long *syncproto.TooLong
+	return errors.Is(err, merkle.ErrFormat) || errors.As(err, &long)
 }
 
 // A ByeError is what a peer said when it left.
@@ -353,7 +364,7 @@ func (r *Replica) join(p *peer, h *syncproto.Hello) {
 	}
 	r.stamps.above(h.Highest)
 	r.log.Info("connected", "peer", p.id.Short(), "name", h.Name, "address", p.link.Addr())
-	p.root = h.Root
+	p.tells(h.Root, h.Members)
 	r.learn(h.Members, h.Horizon, p)
 	if p.root != r.tree.Root().State {
 		r.startDiff(p)

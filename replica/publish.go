@@ -48,6 +48,7 @@ type publishing struct {
 	scans     int       // under way
 	scanned   bool      // the first scan has seen the whole folder
 	unclean   bool      // after an unclean boot, until the first scan has ended: what it finds differing is suspect
+	before    string    // then: which boot it was
 	rescan    map[string]bool
 	inline    map[string][]byte // bytes of small files just published, to travel with their announcement
 }
@@ -75,7 +76,7 @@ func (r *Replica) changed(c *change) {
 		h.change = c // it stays held, as it is now
 		return
 	}
-	if r.unclean && c.scan && r.suspect(c) {
+	if rec := r.records[c.path]; c.scan && (r.unclean || (rec != nil && rec.suspect)) && r.suspect(c) {
 		return
 	}
 	if r.guards(c) {
@@ -252,13 +253,17 @@ func (r *Replica) publish(c *change, by reconcile.Author) {
 	if e == nil {
 		return
 	}
-	r.seen = r.seen.With(by.Node, by.Stamp)
+	r.stamped(by)
 	r.agree(c.path, e, nil)
 	if len(c.data) > 0 {
 		r.inline[c.path] = c.data
 	}
 	r.log.Debug("published", "path", c.path, "kind", e.Kind.String())
 }
+
+// stamped notes that all this node's changes up to that stamp are in the tree. It goes with agree, in one turn: at no time
+// may a node claim to have seen what is not in its tree.
+func (r *Replica) stamped(by reconcile.Author) { r.seen = r.seen.With(by.Node, by.Stamp) }
 
 // dropDisk notes that nothing stands at path any more.
 func (r *Replica) dropDisk(path string) {

@@ -50,6 +50,8 @@ func (r *Replica) load() error {
 		return err
 	}
 	r.unclean = !meta.Clean && meta.Boot != "" && meta.Boot != r.bootID()
+	r.before = meta.Boot
+	r.commit.due = time.Now() // from now on the end is unclean, until it comes
 	dir := filepath.Join(r.place.state, "intents")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -59,6 +61,9 @@ func (r *Replica) load() error {
 		return err
 	}
 	r.intents = intents
+	if err := r.index.Commit(nil, r.meta(false)); err != nil { // from now on the run has not ended cleanly
+		return err
+	}
 	if err := r.recover(left); err != nil {
 		return err
 	}
@@ -103,8 +108,12 @@ func (r *Replica) meetStamps(v merkle.Vector) {
 
 // meta returns what is to be kept about the replica as a whole.
 func (r *Replica) meta(clean bool) *index.Meta {
+	boot := r.bootID()
+	if r.unclean { // until it is known what is suspect, a second crash changes nothing
+		boot, clean = r.before, false
+	}
 	m := &index.Meta{
-		Node: r.self, Boot: r.bootID(), Clean: clean, Reserved: r.stamps.reserved,
+		Node: r.self, Boot: boot, Clean: clean, Reserved: r.stamps.reserved,
 		Seen: r.seen, Horizon: r.horizon,
 	}
 	for _, n := range sortedNodes(r.members) {
@@ -119,9 +128,9 @@ func sortedNodes[V any](m map[merkle.NodeID]V) []merkle.NodeID {
 
 // reserve puts a new high-water mark of stamps on disk.
 func (r *Replica) reserve(mark merkle.Stamp) error {
-	m := r.meta(false)
-	m.Reserved = mark
-	return r.index.Commit(nil, m)
+	m := r.index.Meta() // not what has been seen since: that goes with the records, in one transaction
+	m.Node, m.Boot, m.Clean, m.Reserved = r.self, r.bootID(), false, mark
+	return r.index.Commit(nil, &m)
 }
 
 // record returns the record of a path, made where there is none.

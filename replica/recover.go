@@ -69,6 +69,9 @@ func (r *Replica) recoverEntry(i index.Intent, info beneath.Info) {
 			blocks = merkle.BlockList{}
 		}
 		r.setDisk(i.Path, disk, blocks)
+		if r.unclean {
+			r.records[i.Path].disk.Inode = 0 // its name may have come to the disk before its content: it is read again
+		}
 	}
 	r.record(i.Path).hint = i.Hint
 	r.touch(i.Path)

@@ -19,7 +19,7 @@ type stamps struct {
 }
 
 func (s *stamps) next() (merkle.Stamp, error) {
-	next := max(s.last+1, merkle.Stamp(s.clock().UnixMicro()))
+	next := max(s.last+1, merkle.Stamp(max(0, s.clock().UnixMicro())))
 	if next > s.reserved {
 		mark := next + reserveAhead
 		if err := s.reserve(mark); err != nil {

@@ -23,6 +23,7 @@ type incoming struct {
 	from   []*peer          // who have it, the newest last
 	acks   []ack            // to be answered when it is dealt with
 
+	forgotten bool // theirs is what is agreed here, and is to be deleted: a peer has long done so
 	reinstate bool // theirs is what is agreed already: what was held here is undone
 
 	fetching bool
@@ -226,13 +227,13 @@ func (r *Replica) orphaned(in *incoming) bool {
 // outdated tells whether an incoming version need not be waited for any more: the next in the queue has seen it, or nobody
 // who announced it is left. Who has it will announce it again; who went down before writing it down has never had it.
 func (r *Replica) outdated(in *incoming) bool {
-	if in.reinstate {
-		return false
-	}
 	for _, next := range r.incoming[in.path][1:] {
 		if next.theirs.Version.Vector.Compare(in.theirs.Version.Vector) == merkle.After {
 			return true
 		}
+	}
+	if in.reinstate {
+		return false
 	}
 	if in.temp != "" || len(in.from) == 0 || slices.ContainsFunc(in.from, func(p *peer) bool { return r.peers[p.id] == p }) {
 		return false
@@ -243,10 +244,10 @@ func (r *Replica) outdated(in *incoming) bool {
 	return true
 }
 
-// yieldSuspect lets a peer's version replace a suspect file that nobody else has ever seen.
+// yieldSuspect lets a peer's version replace a suspect file that nobody else has ever seen, or what is being undone.
 func (r *Replica) yieldSuspect(in *incoming) bool {
 	h := r.held[in.path]
-	return h != nil && h.kind == "suspect" && r.changes[in.path] == nil && r.hashing[in.path] == nil
+	return h != nil && (h.kind == "suspect" || h.reinstated) && r.changes[in.path] == nil && r.hashing[in.path] == nil
 }
 
 // step does the next thing with an incoming version. When it returns nil and is not fetching, it is dealt with.
@@ -255,12 +256,15 @@ func (r *Replica) step(in *incoming) error {
 	if in.theirs.Kind > merkle.Tombstone {
 		return fmt.Errorf("%s: a newer resonate made it", in.theirs.Kind)
 	}
-	if mine == nil && reconcile.Forgotten(in.theirs, r.horizon) {
+	if mine == nil && reconcile.Forgotten(in.path, in.theirs, r.seen, r.horizon) {
 		return nil
+	}
+	if in.forgotten {
+		return r.forget(in, mine)
 	}
 	plan := reconcile.Merge(in.path, mine, in.theirs)
 	suspect := r.held[in.path] != nil
-	if in.reinstate || (suspect && plan.Entry == nil) {
+	if in.reinstate || (suspect && mine != nil && mine.Hash() == in.theirs.Hash()) {
 		plan = reconcile.Plan{Entry: mine}
 	} else if plan.Entry == nil && plan.Copy == nil {
 		if in.hint != 0 && mine.IsDir() {
@@ -285,7 +289,7 @@ func (r *Replica) needsContent(in *incoming, mine *merkle.Entry, plan reconcile.
 	e := plan.Entry
 	if plan.Copy == in.theirs {
 		mine = r.tree.Get(plan.CopyPath)
-		e = reconcile.Merge(plan.CopyPath, mine, in.theirs).Entry
+		e = reconcile.Merge(plan.CopyPath, mine, plan.Copy).Entry
 	}
 	if e == nil || e.Kind != merkle.File || (mine != nil && !in.reinstate && merkle.SameContent(e, mine)) {
 		return false
@@ -325,8 +329,27 @@ func (r *Replica) makeWay(in *incoming) error {
 		return err
 	}
 	plan := reconcile.MakeWay(dir, parent, defaultDirMode, by)
-	r.seen = r.seen.With(by.Node, by.Stamp)
-	return r.apply(&incoming{path: dir, theirs: plan.Entry}, plan)
+	if err := r.apply(&incoming{path: dir, theirs: plan.Entry}, plan); err != nil {
+		return err
+	}
+	r.stamped(by)
+	return nil
+}
+
+// forget takes in a deletion whose tombstone was dropped everywhere else: it becomes one of this node's.
+func (r *Replica) forget(in *incoming, mine *merkle.Entry) error {
+	if !mine.Live() || mine.Hash() != in.theirs.Hash() {
+		return nil // it changed meanwhile
+	}
+	by, err := r.author()
+	if err != nil {
+		return err
+	}
+	if err := r.apply(in, reconcile.Plan{Entry: reconcile.Publish(mine, nil, by)}); err != nil {
+		return err
+	}
+	r.stamped(by)
+	return nil
 }
 
 // defaultDirMode is that of a directory of which only what lies in it is known.
@@ -341,6 +364,15 @@ func (r *Replica) blocked(in *incoming, err error, now time.Time) {
 			r.waiting[wait.for_] = append(r.waiting[wait.for_], in.path)
 		}
 		return
+	case absent(err): // a directory went from under it, or somebody removed the temporary file
+		dir, _ := merkle.SplitPath(in.path)
+		r.look(dir, false)
+		r.look(in.path, false)
+		if _, gone := r.root.Lstat(in.temp); in.temp != "" && absent(gone) {
+			in.temp = ""
+		}
+		in.local++
+		in.after = now.Add(min(time.Millisecond<<min(in.local, 12), 2*time.Second))
 	case errors.Is(err, errChangedHere): // what was found is published first, if it can be read
 		in.local++
 		in.after = now.Add(min(time.Millisecond<<min(in.local, 12), 2*time.Second))
