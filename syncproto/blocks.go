@@ -286,7 +286,9 @@ func (m *BlockReply) field(f merkle.Field) error {
 	case replyStatus:
 		return takeUint(f, &m.Status)
 	case replyData:
-		m.Data = f.Bytes
+		if m.Data = nil; len(f.Bytes) > 0 {
+			m.Data = f.Bytes
+		}
 		return expect(f, protowire.BytesType)
 	case replyCodec:
 		return takeUint(f, &m.Codec)

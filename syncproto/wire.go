@@ -1,7 +1,6 @@
 package syncproto
 
 import (
-	"bytes"
 	"encoding/binary"
 	"slices"
 	"strings"
@@ -90,7 +89,7 @@ func takeString(f merkle.Field, to *string) error {
 }
 
 func takeBytes(f merkle.Field, to *[]byte) error {
-	*to = bytes.Clone(f.Bytes)
+	*to = append([]byte(nil), f.Bytes...) // nil also where the field is there and empty: one form for one meaning
 	return expect(f, protowire.BytesType)
 }
 

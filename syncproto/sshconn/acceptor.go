@@ -53,6 +53,9 @@ func (m *Mesh) receive(ctx context.Context, conn net.Conn) {
 	<-m.endpoint.slots
 	if err != nil {
 		m.endpoint.log.Debug("handshake failed", "err", err)
+		if ctx.Err() == nil {
+			m.endpoint.unauthenticated(conn.RemoteAddr(), err)
+		}
 		return
 	}
 	l.start(&joiner{

@@ -43,6 +43,15 @@ func (e *Endpoint) refuse(remote net.Addr, key ssh.PublicKey, err error) {
 	}
 }
 
+// unauthenticated logs that somebody came and did not show a key that is
+// trusted here: a stranger's daemon, say, which hangs up as soon as it sees ours.
+func (e *Endpoint) unauthenticated(remote net.Addr, err error) {
+	host, _, _ := net.SplitHostPort(remote.String())
+	if e.notices.due(host, "", time.Now()) {
+		e.log.Warn("refused a connection: the other side did not show a key that is trusted here", "remote", remote.String(), "err", err)
+	}
+}
+
 // accept does the server's half of the handshake, within the deadline. The
 // link is not started. On error the connection is closed.
 func (e *Endpoint) accept(ctx context.Context, conn net.Conn) (*link, error) {
