@@ -36,7 +36,7 @@ type Daemon interface {
 	// Wait returns when all connected peers have everything that is in the folder now, or what is at and
 	// below path. When ctx's deadline passes first, the error is ErrTimeout.
 	Wait(ctx context.Context, path string) error
-	// History lists what is kept of path, or of everything, newest first.
+	// History lists what is kept at and below path, or of everything: by path, the newest first of each.
 	History(ctx context.Context, path string) ([]Kept, error)
 	// Restore puts back the version of path that was there at the given time; the zero time means the
 	// newest kept one. What it replaces is kept in turn. It returns what it put back, or ErrNotFound.

@@ -129,11 +129,22 @@ func (t Token) Compare(u Token) int {
 }
 
 // A Version tells what an entry has seen (Vector), and by whose operation it came to be (Author at Stamp, under Token).
+// Content names the operation that made what the entry holds, where that is another one: the last one changed metadata
+// alone. Its zero value says that it is the same.
 type Version struct {
-	Vector Vector
-	Author NodeID
-	Stamp  Stamp
-	Token  Token
+	Vector  Vector
+	Author  NodeID
+	Stamp   Stamp
+	Token   Token
+	Content Component
+}
+
+// Origin returns the operation that made what the entry holds.
+func (v Version) Origin() Component {
+	if v.Content.Stamp != 0 {
+		return v.Content
+	}
+	return Component{v.Author, v.Stamp}
 }
 
 // Field numbers of the messages below. They are part of the format.
@@ -143,6 +154,7 @@ const (
 	versionStamp      = 3 // varint
 	versionGeneration = 4 // varint, absent when 0
 	versionIndex      = 5 // varint, absent when 0
+	versionContent    = 6 // message: a component, absent when zero
 
 	componentNode  = 1 // bytes
 	componentStamp = 2 // varint
@@ -195,7 +207,11 @@ func appendVersion(b []byte, v Version) []byte {
 	b = protowire.AppendTag(b, versionStamp, protowire.VarintType)
 	b = protowire.AppendVarint(b, uint64(v.Stamp))
 	b = AppendUint(b, versionGeneration, v.Token.Generation)
-	return AppendUint(b, versionIndex, v.Token.Index)
+	b = AppendUint(b, versionIndex, v.Token.Index)
+	if v.Content.Stamp != 0 {
+		b = AppendVector(b, versionContent, Vector{v.Content})
+	}
+	return b
 }
 
 func decodeVersion(b []byte) (v Version, err error) {
@@ -214,11 +230,17 @@ func decodeVersion(b []byte) (v Version, err error) {
 			v.Token.Generation = f.Uint
 		case versionIndex:
 			v.Token.Index = f.Uint
+		case versionContent:
+			var one Vector
+			if one, err = AddComponent(nil, f.Bytes); err == nil {
+				v.Content = one[0]
+			}
 		}
 		return err
 	})
-	if err == nil && (v.Author.IsZero() || v.Stamp == 0 || v.Vector.Of(v.Author) < v.Stamp) {
-		err = fmt.Errorf("version that has not seen its own author's stamp: %w", ErrFormat)
+	if err == nil && (v.Author.IsZero() || v.Stamp == 0 || v.Vector.Of(v.Author) < v.Stamp ||
+		v.Content.Stamp != 0 && v.Vector.Of(v.Content.Node) < v.Content.Stamp) {
+		err = fmt.Errorf("version that has not seen its own author's stamp, or that of its content: %w", ErrFormat)
 	}
 	return v, err
 }

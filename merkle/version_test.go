@@ -214,3 +214,22 @@ func TestFieldsRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestContentOrigin(t *testing.T) {
+	by := testNode(1)
+	v := Version{Vector: Vector{{by, 9}}, Author: by, Stamp: 9}
+	if got, want := v.Origin(), (Component{by, 9}); got != want {
+		t.Errorf("without one of its own: got %v, want the operation itself %v", got, want)
+	}
+	v.Content = Component{by, 4}
+	e := &Entry{Attributes: Attributes{Kind: Dir}, Version: v}
+	back, err := DecodeEntry(e.Append(nil))
+	if err != nil || back.Version.Origin() != v.Content {
+		t.Errorf("decoded: got %+v, %v; want origin %v", back, err, v.Content)
+	}
+	v.Content.Stamp = 10
+	e = &Entry{Attributes: Attributes{Kind: Dir}, Version: v}
+	if _, err := DecodeEntry(e.Append(nil)); !errors.Is(err, ErrFormat) {
+		t.Errorf("origin that the vector has not seen: got %v, want ErrFormat", err)
+	}
+}

@@ -40,6 +40,9 @@ func Publish(agreed *merkle.Entry, have *merkle.Attributes, by Author) *merkle.E
 		seen = agreed.Version.Vector
 	}
 	e.Version = merkle.Version{Vector: seen.With(by.Node, by.Stamp), Author: by.Node, Stamp: by.Stamp, Token: by.Token}
+	if agreed.Live() && merkle.SameContent(agreed, e) {
+		e.Version.Content = agreed.Version.Origin()
+	}
 	return e
 }
 
@@ -100,13 +103,21 @@ func join(winner, loser *merkle.Entry) *merkle.Entry {
 // content or metadata alone never makes a copy, and neither does a deletion or a directory: what lies in it speaks for
 // itself.
 func needsCopy(winner, loser *merkle.Entry) bool {
-	known := knew(winner, loser) && !knew(loser, winner)
+	known := knewContent(winner, loser) && !knewContent(loser, winner)
 	return loser.Live() && loser.Kind != merkle.Dir && !merkle.SameContent(winner, loser) && !known
 }
 
 // knew tells whether a has seen the very operation that b is the outcome of. That can be so of concurrent versions: b
 // may have been joined with a third version since, which gave it a greater vector, but nothing new.
-func knew(a, b *merkle.Entry) bool { return a.Version.Vector.Of(b.Version.Author) >= b.Version.Stamp }
+func knew(a, b *merkle.Entry) bool {
+	return a.Version.Vector.Of(b.Version.Author) >= b.Version.Stamp
+}
+
+// knewContent tells whether a was made in knowledge of what b holds, whatever of its metadata changed since.
+func knewContent(a, b *merkle.Entry) bool {
+	origin := b.Version.Origin()
+	return a.Version.Vector.Of(origin.Node) >= origin.Stamp
+}
 
 // beats orders concurrent versions: one made in knowledge of the other first; a change before a deletion; a directory
 // before anything else, since what lies in it needs it; then the greater token, mtime, author's stamp and node.
@@ -116,6 +127,7 @@ func beats(a, b *merkle.Entry) bool {
 		compareBool(a.Live(), b.Live()),
 		compareBool(a.IsDir(), b.IsDir()),
 		a.Version.Token.Compare(b.Version.Token),
+		compareBool(knewContent(a, b), knewContent(b, a)),
 		cmp.Compare(a.MTime, b.MTime),
 		cmp.Compare(a.Version.Stamp, b.Version.Stamp),
 		bytes.Compare(a.Version.Author[:], b.Version.Author[:]),

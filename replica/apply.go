@@ -132,16 +132,19 @@ func (r *Replica) put(p *putting) error {
 	case e.Kind == merkle.Tombstone && have.Kind == 0:
 		return nil
 	case e.Kind == merkle.Tombstone && have.Kind == merkle.Dir:
-		return r.putNoDir(path)
+		return r.putNoDir(p)
 	case e.Kind == merkle.Tombstone:
 		return r.putNothing(p, have)
 	case e.Kind == merkle.Dir && have.Kind == merkle.Dir:
-		return r.putMode(path, e, have)
+		return r.putMode(p, have)
 	case e.Kind == merkle.Dir:
 		return r.putDir(p, have)
 	case have.Kind == merkle.Dir:
 		if r.tree.HasLive(path) {
 			return r.besideDir(p)
+		}
+		if err := r.intend(p, "", index.Disk{}); err != nil {
+			return err
 		}
 		if err := r.removeDir(path); err != nil {
 			r.lookInside(path)
@@ -152,7 +155,7 @@ func (r *Replica) put(p *putting) error {
 	case have.Kind == 0:
 		return r.putNew(p, have)
 	case p.metadata || r.sameOnDisk(p, have):
-		return r.putMetadata(path, e, have)
+		return r.putMetadata(p, have)
 	}
 	return r.putOver(p, have)
 }
@@ -233,6 +236,7 @@ func (r *Replica) tempFor(p *putting) (string, index.Disk, error) {
 		return "", index.Disk{}, err
 	}
 	if err := r.root.SetMTime("apply.mtime", temp, p.entry.MTime); err != nil {
+		r.removeOrLeave("apply.unneeded", temp)
 		return "", index.Disk{}, err
 	}
 	info, err := r.root.Lstat(temp)
@@ -285,7 +289,8 @@ func (r *Replica) putOver(p *putting, have index.Disk) error {
 	}
 	if err := r.cameOut(p.in, temp, have); err != nil {
 		if back := swap(); back != nil {
-			return errors.Join(err, r.keep(temp, path))
+			r.keepOrLeave(temp, path)
+			return errors.Join(err, back)
 		}
 		r.look(path, false)
 		return err
@@ -322,12 +327,14 @@ func (r *Replica) notBusy(in *incoming, path string) error {
 // putAside takes the displaced file to where it is kept: beside the path as a conflict copy, or in the history.
 func (r *Replica) putAside(p *putting, temp string, displaced index.Disk) error {
 	if p.copyPath == "" {
-		return r.keep(temp, p.in.path)
+		r.keepOrLeave(temp, p.in.path)
+		return nil
 	}
 	err := r.root.Move("apply.copy", temp, p.copyPath)
 	if err != nil { // it is there already, or cannot be: the bytes are kept all the same
 		r.log.Warn("conflict copy cannot be made: it is kept in the history", "path", p.copyPath, "cause", err)
-		return r.keep(temp, p.in.path)
+		r.keepOrLeave(temp, p.in.path)
+		return nil
 	}
 	blocks, _ := r.blockListBefore(p)
 	if r.tree.Get(p.copyPath) == nil {
@@ -372,7 +379,8 @@ func (r *Replica) putNothing(p *putting, have index.Disk) error {
 	}
 	if err := r.cameOut(p.in, temp, have); err != nil {
 		if back := r.root.Move("apply.back", temp, path); back != nil {
-			return errors.Join(err, r.keep(temp, path))
+			r.keepOrLeave(temp, path)
+			return errors.Join(err, back)
 		}
 		r.look(path, false)
 		return err
@@ -429,9 +437,13 @@ func (r *Replica) implyDir(dir string) error {
 
 // putNoDir removes a directory that a peer deleted. One in which something lives lingers: a directory's tombstone loses
 // to what lies in it.
-func (r *Replica) putNoDir(path string) error {
+func (r *Replica) putNoDir(p *putting) error {
+	path := p.in.path
 	if !r.tree.HasLive(path) {
-		err := r.removeDir(path)
+		err := r.intend(p, "", index.Disk{})
+		if err == nil {
+			err = r.removeDir(path)
+		}
 		if err == nil {
 			r.dropDisk(path)
 			return nil
@@ -465,9 +477,13 @@ func (r *Replica) lookInside(dir string) {
 }
 
 // putMode sets a directory's mode.
-func (r *Replica) putMode(path string, e *merkle.Entry, have index.Disk) error {
+func (r *Replica) putMode(p *putting, have index.Disk) error {
+	path := p.in.path
 	delete(r.linger, path)
-	if mode := e.Mode & appliedMode; mode != have.Mode&appliedMode {
+	if mode := p.entry.Mode & appliedMode; mode != have.Mode&appliedMode {
+		if err := r.intend(p, "", index.Disk{Kind: merkle.Dir}); err != nil {
+			return err
+		}
 		if err := r.root.Chmod("apply.chmod", path, mode); err != nil {
 			return err
 		}
@@ -478,11 +494,21 @@ func (r *Replica) putMode(path string, e *merkle.Entry, have index.Disk) error {
 }
 
 // putMetadata sets mode and mtime of what holds the right content already.
-func (r *Replica) putMetadata(path string, e *merkle.Entry, have index.Disk) error {
-	if mode := e.Mode & appliedMode; e.Kind == merkle.File && mode != have.Mode&appliedMode {
-		if err := r.root.Chmod("apply.chmod", path, mode); err != nil {
+func (r *Replica) putMetadata(p *putting, have index.Disk) error {
+	path, e := p.in.path, p.entry
+	goal := have
+	goal.MTime = e.MTime
+	if e.Kind == merkle.File {
+		goal.Mode = have.Mode&^appliedMode | e.Mode&appliedMode
+	}
+	if err := r.intend(p, "", goal); err != nil {
+		return err
+	}
+	if goal.Mode != have.Mode {
+		if err := r.root.Chmod("apply.chmod", path, goal.Mode&appliedMode); err != nil {
 			return err
 		}
+		r.record(path).disk.Mode = goal.Mode // should the rest fail, this was no user
 	}
 	if e.MTime != have.MTime {
 		if err := r.root.SetMTime("apply.mtime", path, e.MTime); err != nil {

@@ -335,6 +335,9 @@ func (r *Replica) knowledge() merkle.Hash {
 
 // learn takes in what a peer knows of the members, and its horizon.
 func (r *Replica) learn(members []syncproto.Known, horizon merkle.Vector, p *peer) {
+	if r.members[p.id] == nil && r.commit.due.IsZero() { // that there is a peer must not be forgotten
+		r.commit.due = time.Now().Add(commitDelay)
+	}
 	for _, k := range members {
 		if k.Node != r.self {
 			r.members[k.Node] = r.members[k.Node].Join(k.Seen)

@@ -25,15 +25,14 @@ const (
 
 // A fetchJob is one file to be had from a peer.
 type fetchJob struct {
-	in      *incoming
-	path    string // where the peer has it
-	entry   *merkle.Entry
-	blocks  merkle.BlockList // nil: to be asked for
-	data    []byte
-	base    merkle.BlockList // of what stands here
-	temp    string
-	file    *os.File
-	written int64
+	in     *incoming
+	path   string // where the peer has it
+	entry  *merkle.Entry
+	blocks merkle.BlockList // nil: to be asked for
+	data   []byte
+	base   merkle.BlockList // of what stands here
+	temp   string
+	file   *os.File
 }
 
 // errNoSource tells that no peer that has a file is connected.
@@ -269,8 +268,8 @@ func (r *Replica) endFile(j *fetchJob, err error) (disk index.Disk, _ error) {
 		err = r.root.Move("fetch.whole", j.temp+partial, j.temp)
 	}
 	if err != nil {
-		if gone := r.root.Remove("fetch.remove", j.temp+partial); gone != nil {
-			err = errors.Join(err, gone)
+		if gone := r.root.Remove("fetch.remove", j.temp+partial); gone != nil && !absent(gone) {
+			r.post(func() { r.leave(j.temp+partial, "", gone) })
 		}
 	}
 	return disk, err

@@ -64,7 +64,7 @@ func (r *Replica) look(path string, scan bool) {
 	case absent(err):
 		r.foundMissing(path, scan)
 	case err != nil:
-		r.problem(path, err.Error(), "make it readable for this user")
+		r.problem(path, err.Error(), makeReadable)
 	default:
 		r.found(path, info, scan)
 	}
@@ -86,6 +86,9 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 		if !scan {
 			r.foundGoneIn(path) // it may be another directory than before
 		}
+		if r.unreadable(path) {
+			r.startScan(path, false) // perhaps it can be listed by now
+		}
 		r.foundSimple(path, merkle.Attributes{Kind: merkle.Dir, Mode: info.Mode}, info, scan)
 	case beneath.Symlink:
 		if rec != nil && sameDisk(rec.disk, info) {
@@ -94,7 +97,7 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 		}
 		target, err := r.root.Readlink(path)
 		if err != nil {
-			r.problem(path, err.Error(), "make it readable for this user")
+			r.problem(path, err.Error(), makeReadable)
 			return
 		}
 		r.foundSimple(path, merkle.Attributes{Kind: merkle.Symlink, MTime: info.MTime, Target: target}, info, scan)
@@ -316,7 +319,7 @@ func (r *Replica) hashed(job hashJob, res hashResult) {
 		r.look(job.path, job.scan)
 	case res.err != nil:
 		if r.ctx.Err() == nil {
-			r.problem(job.path, "cannot be read: "+res.err.Error(), "make it readable for this user")
+			r.problem(job.path, "cannot be read: "+res.err.Error(), makeReadable)
 		}
 		r.resume(job.path)
 	case !res.stable || h.again:

@@ -340,11 +340,14 @@ func (r *Replica) adoptFolder(id reconcile.FolderID) error {
 	if f.Shared && f.ID == id {
 		return nil
 	}
-	changed := f.ID != id
+	before, changed := *f, f.ID != id
 	f.ID, f.Shared, f.Since = id, true, time.Now()
 	if err := r.place.writeMarker(); err != nil {
+		*f = before
+		r.problem(markerPath, "cannot be written: "+err.Error(), remedyFor(err))
 		return fmt.Errorf("write marker: %w", err)
 	}
+	r.problem(markerPath, "", "")
 	if changed {
 		for _, other := range r.peers {
 			other.cancel(errRetry)

@@ -291,15 +291,16 @@ func (p *place) replaceSmall(path, text string) error {
 		return err
 	}
 	_, err = io.Copy(f, bytes.NewReader([]byte(text)))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = p.root.Move("place.move", tmp, path)
 	}
-	err = p.root.Move("place.move", tmp, path)
 	if errors.Is(err, fs.ErrExist) {
 		if err = p.root.Exchange("place.exchange", tmp, path); err == nil {
-			err = p.root.Remove("place.remove", tmp)
+			return p.root.Remove("place.remove", tmp)
 		}
+	}
+	if err != nil {
+		_ = p.root.Remove("place.remove", tmp) // the next to replace it removes it, too
 	}
 	return err
 }

@@ -47,6 +47,7 @@ type publishing struct {
 	guarded   time.Time // when the last deletion or rewrite was found
 	scans     int       // under way
 	scanned   bool      // the first scan has seen the whole folder
+	lastScan  time.Time // when the whole folder was last seen
 	unclean   bool      // after an unclean boot, until the first scan has ended: what it finds differing is suspect
 	before    string    // then: which boot it was
 	rescan    map[string]bool
@@ -292,7 +293,8 @@ func (r *Replica) agree(path string, e *merkle.Entry, from *peer) {
 func (r *Replica) suspect(c *change) bool {
 	mine := r.tree.Get(c.path)
 	same := mine != nil && c.attrs != nil && c.attrs.Kind == mine.Kind && c.attrs.Content == mine.Content && c.attrs.Target == mine.Target
-	if same || len(r.members) == 0 || (mine == nil && c.attrs == nil) {
+	alone := len(r.members) == 0 && !r.place.marker.folder.Shared
+	if same || alone || (mine == nil && c.attrs == nil) {
 		return false
 	}
 	r.held[c.path] = &heldChange{change: c, kind: "suspect", since: time.Now()}
@@ -327,11 +329,12 @@ func (r *Replica) heldList() []control.Held {
 	return out
 }
 
-// approve lets out held changes: those of the given paths and below, or all.
+// approve lets out held changes: those of the given paths and below, or all that are not being reverted.
 func (r *Replica) approve(paths []string) (n int) {
 	approved := make(map[*change]bool)
 	for path, h := range r.held {
-		if selects(paths, path) {
+		reverting := h.reinstated && h.kind != "suspect" && len(paths) == 0
+		if selects(paths, path) && !reverting {
 			delete(r.held, path)
 			r.withdraw(path)
 			r.changes[path] = h.change

@@ -29,6 +29,8 @@ func (r *Replica) recoverIntent(i index.Intent) error {
 	if err = ignoreMissing(err); err != nil {
 		return err
 	}
+	before := r.diskAt(i.Path)
+	info = r.finishMetadata(i, info, before)
 	happened := false
 	switch i.Entry.Kind {
 	case merkle.Tombstone:
@@ -36,13 +38,55 @@ func (r *Replica) recoverIntent(i index.Intent) error {
 	case merkle.Dir:
 		happened = info.Kind == beneath.Dir
 	default:
-		happened = info.Kind != 0 && info.Inode == i.Disk.Inode && info.Size == i.Disk.Size && info.MTime == i.Disk.MTime
+		happened = info.Kind != 0 && info.Inode == i.Disk.Inode && info.Size == i.Disk.Size && info.MTime == i.Disk.MTime &&
+			(i.Temp != "" || info.Mode == i.Disk.Mode)
 	}
-	before := r.diskAt(i.Path)
-	if happened {
+	switch {
+	case happened:
 		r.recoverEntry(i, info)
+	case info.Kind == 0 && before.Kind == merkle.Dir && i.Temp == "": // gone to make way for what did not come
+		if err := r.root.Mkdir("recover.mkdir", i.Path, before.Mode); err != nil { // it is found to be gone, then
+			r.log.Debug("directory cannot be made again", "path", i.Path, "cause", err)
+		}
+		return nil
+	case info.Kind == 0 && before.Kind != 0 && i.Entry.Kind == merkle.Dir:
+		away, err := r.root.Lstat(i.Temp)
+		if err == nil && sameDisk(before, away) && r.root.Move("recover.back", i.Temp, i.Path) == nil {
+			return nil
+		}
 	}
 	return r.recoverTemp(i, before)
+}
+
+// finishMetadata sets what an intent was to set of mode and mtime alone, where the crash came in between: it is not to
+// pass for a user's change. What a user has set since stays.
+func (r *Replica) finishMetadata(i index.Intent, info beneath.Info, before index.Disk) beneath.Info {
+	mode := i.Entry.Mode & appliedMode
+	mine := r.tree.Get(i.Path)
+	switch {
+	case mine != nil && i.Entry.Version.Vector.Compare(mine.Version.Vector) == merkle.Before: // done long ago
+		return info
+	case i.Entry.Kind != kindOf(info.Kind) || i.Temp != "":
+		return info
+	case i.Entry.Kind == merkle.Dir:
+		if info.Mode&appliedMode == mode || (before.Kind == merkle.Dir && info.Mode != before.Mode) {
+			return info
+		}
+	case info.Inode != before.Inode || info.Size != before.Size || (info.Mode != before.Mode && info.Mode != i.Disk.Mode) ||
+		(info.MTime != before.MTime && info.MTime != i.Disk.MTime):
+		return info
+	}
+	var err error
+	if i.Entry.Kind != merkle.Symlink && info.Mode&appliedMode != mode {
+		err = r.root.Chmod("recover.chmod", i.Path, mode)
+	}
+	if i.Entry.Kind != merkle.Dir && info.MTime != i.Disk.MTime && err == nil {
+		err = r.root.SetMTime("recover.mtime", i.Path, i.Disk.MTime)
+	}
+	if now, statErr := r.root.Lstat(i.Path); err == nil && statErr == nil {
+		return now
+	}
+	return info
 }
 
 // recoverEntry makes the outcome of a swap agreed, unless the index knows something newer.
@@ -60,12 +104,17 @@ func (r *Replica) recoverEntry(i index.Intent, info beneath.Info) {
 	case merkle.Tombstone:
 		r.dropDisk(i.Path)
 	case merkle.Dir:
-		r.setDisk(i.Path, diskOf(info), nil)
+		disk := diskOf(info)
+		if mode := i.Entry.Mode & appliedMode; disk.Mode&appliedMode != mode {
+			disk.Mode = mode // a user has changed it since
+		}
+		r.setDisk(i.Path, disk, nil)
 	default:
-		disk := i.Disk
-		disk.Mode = info.Mode
-		blocks := i.Blocks
-		if blocks == nil {
+		disk, blocks := i.Disk, i.Blocks
+		switch {
+		case i.Temp == "": // the content is as before
+			blocks = r.record(i.Path).blocks
+		case blocks == nil:
 			blocks = merkle.BlockList{}
 		}
 		r.setDisk(i.Path, disk, blocks)

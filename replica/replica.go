@@ -89,6 +89,7 @@ type state struct {
 	applying
 	peering
 
+	leftovers  map[string]leftover // by temporary file
 	commit     committing
 	problems   map[string]*control.Problem
 	waiters    []*waiter
@@ -125,6 +126,7 @@ func Open(o Options) (*Replica, error) {
 	r.dirty = make(map[string]bool)
 	r.members = make(map[merkle.NodeID]merkle.Vector)
 	r.highest = make(map[merkle.NodeID]merkle.Stamp)
+	r.leftovers = make(map[string]leftover)
 	r.problems = make(map[string]*control.Problem)
 	r.publishing.init(o.Burst)
 	r.applying.init()
@@ -249,12 +251,16 @@ func (r *Replica) turn(now time.Time) {
 		r.checkMarker()
 	}
 	r.wakeIn(markerInterval - now.Sub(r.lastMarker))
+	if r.scanned && now.Sub(r.lastScan) >= rescanInterval && r.scans == 0 {
+		r.startScan("", false)
+	}
 	if r.scanned && r.unclean && len(r.hashing) == 0 {
 		r.unclean = false // what changes from now on, somebody changed
 	}
 	r.flush(now)
 	r.goOn(now)
 	r.settle(now)
+	r.clearLeftovers(now)
 	r.talk(now)
 	r.commitWhenDue(now)
 	r.answerWaiters()

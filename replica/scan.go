@@ -15,6 +15,10 @@ import (
 // scanBatch is how many entries a scan hands to the loop at a time.
 const scanBatch = 1024
 
+// rescanInterval is how often the whole folder is compared with the records although nothing was reported: writes through
+// a memory map, through another hard link, or below a mount raise no event.
+const rescanInterval = 10 * time.Minute
+
 // A listing is one directory as a scan has seen it.
 type listing struct {
 	dir     string
@@ -53,6 +57,9 @@ func (r *Replica) startScan(dir string, first bool) {
 
 func (r *Replica) scanEnded(dir string, first bool, begun time.Time) {
 	r.scans--
+	if dir == "" {
+		r.lastScan = time.Now()
+	}
 	if first {
 		r.scanned = true
 		r.log.Info("folder scanned", "dir", r.root.Name(), "took", time.Since(begun).Round(time.Millisecond))
@@ -116,11 +123,20 @@ func (s *scan) dir(dir string) {
 	}
 }
 
+// makeReadable is the remedy for what cannot be read.
+const makeReadable = "make it readable for this user"
+
+// unreadable tells whether a directory could not be listed when last tried.
+func (r *Replica) unreadable(dir string) bool {
+	p := r.problems[dir]
+	return p != nil && p.Remedy == makeReadable
+}
+
 func (s *scan) failed(path string, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	s.r.post(func() { s.r.problem(path, err.Error(), "make it readable for this user") })
+	s.r.post(func() { s.r.problem(path, err.Error(), makeReadable) })
 }
 
 // send hands what was listed to the loop.
@@ -138,6 +154,9 @@ func (s *scan) send() {
 
 // compare compares a listing with the records. What differs is looked at again, since it may be late.
 func (r *Replica) compare(l listing) {
+	if r.unreadable(l.dir) {
+		r.problem(l.dir, "", "")
+	}
 	seen := make(map[string]bool, len(l.entries))
 	for _, e := range l.entries {
 		seen[e.name] = true

@@ -400,9 +400,7 @@ func (r *Replica) dealtWith(in *incoming) {
 	r.received.files++
 	r.received.bytes += in.theirs.Size
 	if in.temp != "" { // not needed after all: it was only ever ours
-		if err := r.root.Remove("apply.unneeded", in.temp); err != nil {
-			r.log.Debug("temporary file stays", "path", in.temp, "cause", err)
-		}
+		r.removeOrLeave("apply.unneeded", in.temp)
 	}
 	for _, a := range in.acks {
 		a.to.acks = append(a.to.acks, a.seq)
@@ -483,6 +481,8 @@ func (r *Replica) setHint(dir string) {
 		return
 	}
 	if info, err := r.root.Lstat(dir); err == nil && info.Kind == beneath.Dir && info.MTime != rec.hint {
-		_ = r.root.SetMTime("apply.hint", dir, rec.hint) // a hint: nothing depends on it
+		if err := r.root.SetMTime("apply.hint", dir, rec.hint); err != nil { // a hint: nothing depends on it
+			r.log.Debug("mtime of a directory cannot be set", "path", dir, "cause", err)
+		}
 	}
 }

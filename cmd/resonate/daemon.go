@@ -29,7 +29,7 @@ func daemonCommand() command {
 		short:    "keep a folder in step with its peers, in the foreground, until a signal ends it",
 		long: `DIR may be empty or filled, here and at the peers: at the first meeting the folders become their union, nothing
 is deleted, and files that differ are kept both. A peer that is away is tried again; nothing is lost meanwhile.
-Daemons of one user on one machine trust each other with nothing set up.
+Daemons of one user on one machine trust each other with nothing set up; everyone else is refused.
 SIGINT and SIGTERM end the daemon cleanly; a second one kills it.`,
 		define: func(set *flag.FlagSet, c console) action {
 			s := defineSettings(set)
@@ -50,7 +50,7 @@ SIGINT and SIGTERM end the daemon cleanly; a second one kills it.`,
 // runDaemon keeps the folder in step until ctx ends, which is no error.
 func runDaemon(ctx context.Context, s *settings, h homes, c console) error {
 	out, screen := logOutput(c.Err)
-	log := newLogger(out, s)
+	log := newLogger(out, s, screen != nil)
 	info, _ := debug.ReadBuildInfo()
 	n, err := openNode(s, h, describeBuild(info).Version, log)
 	if err != nil {
@@ -111,10 +111,13 @@ func logOutput(stderr io.Writer) (io.Writer, *screen) {
 	return s, s
 }
 
-func newLogger(w io.Writer, s *settings) *slog.Logger {
+func newLogger(w io.Writer, s *settings, terminal bool) *slog.Logger {
 	o := &slog.HandlerOptions{Level: s.logLevel}
-	if s.logJSON {
+	switch {
+	case s.logJSON:
 		return slog.New(slog.NewJSONHandler(w, o))
+	case terminal:
+		return slog.New(newPlainHandler(w, s.logLevel))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
 }

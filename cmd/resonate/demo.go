@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -200,10 +201,24 @@ The three folders are yours to play with until Ctrl-C:
     %s
     %s
 Change, move and delete files in any of them. In another terminal:
-    resonate status -dir %s
-    echo hello > %s; resonate wait -dir %s
-`, shellWord(a.dir), shellWord(b.dir), shellWord(d.nodes[2].dir), shellWord(b.dir),
-		shellWord(filepath.Join(a.dir, "hello.txt")), shellWord(a.dir))
+    %s status -dir %s
+    echo hello > %s; %[4]s wait -dir %[1]s
+`, shellWord(a.dir), shellWord(b.dir), shellWord(d.nodes[2].dir), programWord(), shellWord(b.dir),
+		shellWord(filepath.Join(a.dir, "hello.txt")))
+}
+
+// programWord is how the user runs this program from a shell: by its name, or where that is not to be found (go run), by
+// its path.
+func programWord() string {
+	const name = "resonate"
+	if _, err := exec.LookPath(name); err == nil {
+		return name
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	return shellWord(exe)
 }
 
 // watch tells of every change that has become the same everywhere, until ctx ends or a node does.

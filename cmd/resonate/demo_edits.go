@@ -40,6 +40,7 @@ func (e edit) how() string {
 // editFor edits files on random nodes for the given time, prints how long each edit took to be everywhere, and
 // in the end the median.
 func (d *demo) editFor(ctx context.Context, length time.Duration) error {
+	d.say("edits: the node and how it was made, the file, and how long until the others had it")
 	end := time.Now().Add(length)
 	pause := time.NewTicker(editPause)
 	defer pause.Stop()

@@ -69,7 +69,7 @@ func exitCode(err error) int {
 
 // printError writes what went wrong and, on a line of its own, what to do about it.
 func printError(w io.Writer, err error) {
-	fmt.Fprintf(w, "resonate: %s\n", strings.TrimSpace(err.Error()))
+	fmt.Fprintf(w, "resonate: %s\n", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "\n  "))
 	var a interface{ advice() string }
 	if errors.As(err, &a) && a.advice() != "" {
 		fmt.Fprintf(w, "  %s\n", a.advice())

@@ -78,10 +78,7 @@ func isSwitch(f *flag.Flag) bool {
 // splitCommand takes the command's name, the first operand, out of args. Which flags take a value is the same
 // for all commands (a test sees to it), so that it can be known before the command is.
 func splitCommand(args []string, table []command) (name string, rest []string) {
-	valued := map[string]bool{}
-	for _, cmd := range table {
-		cmd.flags().VisitAll(func(f *flag.Flag) { valued[f.Name] = !isSwitch(f) })
-	}
+	valued := flagsOf(table)
 	for i := 0; i < len(args) && args[i] != "--"; i++ {
 		flag, isFlag := flagName(args[i])
 		if !isFlag {
@@ -92,6 +89,34 @@ func splitCommand(args []string, table []command) (name string, rest []string) {
 		}
 	}
 	return "", args
+}
+
+// flagsOf returns the flags of all commands, and whether each takes a value.
+func flagsOf(table []command) map[string]bool {
+	valued := map[string]bool{"h": false, "help": false, "version": false}
+	for _, cmd := range table {
+		cmd.flags().VisitAll(func(f *flag.Flag) { valued[f.Name] = !isSwitch(f) })
+	}
+	return valued
+}
+
+// unknownFlag returns the first flag in args, up to the command, that no command has; "" if there is none.
+func unknownFlag(args []string, table []command) string {
+	known := flagsOf(table)
+	for i := 0; i < len(args) && args[i] != "--"; i++ {
+		name, isFlag := flagName(args[i])
+		if !isFlag {
+			return ""
+		}
+		valued, ok := known[name]
+		if !ok {
+			return args[i]
+		}
+		if valued && !strings.Contains(args[i], "=") {
+			i++
+		}
+	}
+	return ""
 }
 
 // asksForHelp tells whether -h or -help is among the flags.

@@ -41,6 +41,17 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestUnknownFlag(t *testing.T) {
+	rows := map[string]string{
+		"-dir d -peers a:1": "-peers", "--prot=1 x": "--prot=1", "-dir -peers": "", "-json status -nope": "", "-- -nope": "", "-h x": "",
+	}
+	for args, want := range rows {
+		if got := unknownFlag(strings.Fields(args), commands()); got != want {
+			t.Errorf("%q: got %q, want %q", args, got, want)
+		}
+	}
+}
+
 func TestSplitCommand(t *testing.T) {
 	rows := []struct{ args, name, rest string }{
 		{"status -json", "status", "-json"},

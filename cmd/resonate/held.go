@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -19,7 +20,8 @@ func heldCommand() command {
 		short:    "list the changes that are held, let them go, or undo them",
 		long: `A burst that deletes or rewrites a large part of the folder (-hold of the daemon), and what a crash left in
 doubt, is not passed on before somebody has looked at it. "approve" lets it go, "revert" brings back what was
-there. Without paths both mean everything that is held.`,
+there, which takes a peer that has it: "resonate wait" returns when it is done. Without paths both mean everything
+that is held.`,
 		define: func(set *flag.FlagSet, c console) action {
 			dir, asJSON := dirFlag(set), jsonFlag(set)
 			return func(ctx context.Context, operands []string) error {
@@ -38,10 +40,10 @@ there. Without paths both mean everything that is held.`,
 					switch verb {
 					case "approve":
 						n, err := client.Approve(ctx, paths)
-						return settled(c, *asJSON, "approved", n, err)
+						return settled(c, *asJSON, "approved", operands, n, err)
 					case "revert":
 						n, err := client.Revert(ctx, paths)
-						return settled(c, *asJSON, "reverted", n, err)
+						return settled(c, *asJSON, "reverting", operands, n, err)
 					}
 					return listHeld(ctx, c, client, paths, *asJSON)
 				})
@@ -62,10 +64,13 @@ func allInFolder(folder string, operands []string) ([]string, error) {
 	return paths, nil
 }
 
-// settled tells what came of approve or revert.
-func settled(c console, asJSON bool, done string, n int, err error) error {
+// settled tells how many changes are approved, or being reverted. Operands that name nothing held are a mistake.
+func settled(c console, asJSON bool, done string, operands []string, n int, err error) error {
 	if err != nil {
 		return err
+	}
+	if n == 0 && len(operands) > 0 {
+		return stateError{shown(strings.Join(operands, " ")), errors.New("nothing is held there"), "see what is held: resonate held"}
 	}
 	if asJSON {
 		return printJSON(c.Out, map[string]int{done: n})
@@ -105,15 +110,35 @@ func heldBelow(held []control.Held, paths []string) []control.Held {
 	return some
 }
 
-// renderHeldList writes held changes for people, with times in the given zone.
+// renderHeldList writes held changes for people, with times in the given zone: each cause once, and below it what it holds.
 func renderHeldList(held []control.Held, zone *time.Location) string {
 	if len(held) == 0 {
 		return "nothing is held\n"
 	}
 	var b strings.Builder
-	for _, h := range held {
-		fmt.Fprintf(&b, "%s  %-9s  %s\n    %s; %s\n", h.Since.In(zone).Format(time.DateTime), h.Kind, shown(h.Path),
-			harmless(h.Cause), harmless(h.Remedy))
+	for _, group := range byCause(held) {
+		fmt.Fprintf(&b, "%s; %s\n", harmless(group[0].Cause), harmless(group[0].Remedy))
+		for _, h := range group {
+			fmt.Fprintf(&b, "    %s  %-9s  %s\n", h.Since.In(zone).Format(time.DateTime), h.Kind, shown(h.Path))
+		}
 	}
 	return b.String()
+}
+
+// byCause puts together what has the same cause and remedy, in the order in which they first appear.
+func byCause(held []control.Held) [][]control.Held {
+	type why struct{ cause, remedy string }
+	place := map[why]int{}
+	var groups [][]control.Held
+	for _, h := range held {
+		w := why{h.Cause, h.Remedy}
+		i, known := place[w]
+		if !known {
+			i = len(groups)
+			place[w] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], h)
+	}
+	return groups
 }

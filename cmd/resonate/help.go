@@ -62,11 +62,7 @@ func printOverview(w io.Writer) error {
 // printCommand writes the help for one command.
 func printCommand(w io.Writer, cmd command) error {
 	var b strings.Builder
-	usage := "resonate " + cmd.name
-	if cmd.name == daemonName {
-		usage = "resonate"
-	}
-	fmt.Fprintf(&b, "Usage: %s\n\n%s\n", strings.TrimSpace(usage+" "+cmd.operands), sentence(cmd.short))
+	fmt.Fprintf(&b, "Usage: %s\n\n%s\n", usageOf(cmd), sentence(cmd.short))
 	if cmd.long != "" {
 		fmt.Fprintf(&b, "\n%s\n", strings.TrimSpace(cmd.long))
 	}
@@ -78,6 +74,15 @@ func printCommand(w io.Writer, cmd command) error {
 	})
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// usageOf is the command line that a command wants. The daemon's name may be left out, and is.
+func usageOf(cmd command) string {
+	usage := "resonate " + cmd.name
+	if cmd.name == daemonName {
+		usage = "resonate"
+	}
+	return strings.TrimSpace(usage + " " + cmd.operands)
 }
 
 // writeFlag writes a flag's name with its argument, and below it what it means.

@@ -59,6 +59,9 @@ func dispatch(ctx context.Context, args []string, c console) error {
 	}
 	cmd, ok := find(table, name)
 	if !ok {
+		if flag := unknownFlag(args, table); flag != "" { // its value was taken for the command
+			return usageError{command: daemonName, cause: "unknown flag " + shown(flag)}
+		}
 		return unknownCommand(name)
 	}
 	set, action := cmd.prepare(c)

@@ -66,7 +66,7 @@ func (n *node) listen(s *settings, h homes, log *slog.Logger) (err error) {
 	}
 	n.endpoint, err = sshconn.Listen(s.address(), sshconn.Config{Identity: id, Trusted: trust.Check, Log: log})
 	if err != nil {
-		return err
+		return stateError{"", err, "choose an address of this machine with -listen, and a port with -port"}
 	}
 	n.mesh, err = sshconn.NewMesh(n.endpoint, s.peers, func(ctx context.Context, session *sshconn.Session) error {
 		return n.replica.Serve(ctx, link{session})

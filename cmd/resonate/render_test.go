@@ -66,6 +66,40 @@ func TestRenderStatus(t *testing.T) {
 	}, noon))
 }
 
+func TestRenderStatusIsShort(t *testing.T) {
+	s := control.Status{Held: make([]control.Held, 1000), HeldMore: 234, Problems: make([]control.Problem, 1000), ProblemsMore: 1}
+	text := renderStatus(s, noon)
+	for _, want := range []string{"held (1,234)", "and 1,224 more (see: resonate held)", "not synced (1,001)", "and 981 more (see: resonate status -json)"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if lines := strings.Count(text, "\n"); lines > 80 {
+		t.Errorf("got %d lines, want what a person reads", lines)
+	}
+}
+
+func TestTimedOut(t *testing.T) {
+	rows := map[string]string{
+		"timed out": "timed out after 2s", "a is held\ntimed out": "timed out after 2s: a is held",
+		"ask the daemon: timed out": "timed out after 2s: ask the daemon", "a\nb\ntimed out": "timed out after 2s: a; b",
+	}
+	for text, want := range rows {
+		got := timedOut(errors.New(text), duration(2*time.Second))
+		if got.Error() != want || exitCode(got) != exitTimeout {
+			t.Errorf("%q: got %q, exit code %d; want %q, %d", text, got, exitCode(got), want, exitTimeout)
+		}
+	}
+}
+
+func TestPrintErrorIndentsLines(t *testing.T) {
+	var out bytes.Buffer
+	printError(&out, stateError{"a", errors.New("x\ny"), "do z"})
+	if want := "resonate: a: x\n  y\n  do z\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
+
 func TestRenderHistory(t *testing.T) {
 	kept := []control.Kept{
 		{Path: "a.txt", Time: noon, Size: 1200, Kind: "replaced", Cause: "by b1c2d"},
@@ -75,7 +109,11 @@ func TestRenderHistory(t *testing.T) {
 }
 
 func TestRenderHeldList(t *testing.T) {
-	held := []control.Held{{Path: "d/a", Kind: "rewritten", Cause: "a burst", Remedy: "look at it", Since: noon}}
+	held := []control.Held{
+		{Path: "d/a", Kind: "rewritten", Cause: "a burst", Remedy: "look at it", Since: noon},
+		{Path: "d/b", Kind: "suspect", Cause: "a crash", Remedy: "wait", Since: noon},
+		{Path: "d/c\n", Kind: "deleted", Cause: "a burst", Remedy: "look at it", Since: noon},
+	}
 	golden(t, "held", renderHeldList(held, time.UTC)+renderHeldList(nil, time.UTC))
 }
 

@@ -16,7 +16,8 @@ func restoreCommand() command {
 		operands: "PATH [-at TIME] [-json]",
 		short:    "bring back an earlier version of PATH",
 		long: `Brings back the newest version that is kept of PATH, or with -at the one that was there at that time. What
-it replaces is kept in turn, so that a restore can be undone by another.`,
+it replaces is kept in turn, so that a restore can be undone by another. A directory comes back with all that
+was deleted in it. It restores from this folder's own history: see "resonate help history".`,
 		define: func(set *flag.FlagSet, c console) action {
 			dir, asJSON := dirFlag(set), jsonFlag(set)
 			at := set.String("at", "", "the `time`: 2026-01-02T15:04:05Z, \"2026-01-02 15:04\" in local time, or 2h for two hours ago")
@@ -35,7 +36,7 @@ it replaces is kept in turn, so that a restore can be undone by another.`,
 					}
 					kept, err := client.Restore(ctx, path, when)
 					if errors.Is(err, control.ErrNotFound) {
-						return stateError{"", err, "see what is kept: resonate history"}
+						return nothingKept(operands[0], *at)
 					}
 					if err != nil {
 						return err
@@ -50,6 +51,16 @@ it replaces is kept in turn, so that a restore can be undone by another.`,
 			}
 		},
 	}
+}
+
+// nothingKept is the error for a path, or a time, of which the history here has nothing.
+func nothingKept(operand, at string) error {
+	cause := errors.New("no earlier version of it is kept here")
+	if at != "" {
+		cause = fmt.Errorf("no version of that time (-at %s) is kept here", at)
+	}
+	return stateError{shown(operand), cause,
+		"see what is kept: resonate history; what you changed in this folder yourself is kept by the peers"}
 }
 
 // parseTime reads a point in time as a user writes it: RFC 3339, a date and time in now's zone, or a duration

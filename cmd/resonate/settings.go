@@ -35,7 +35,7 @@ func defineSettings(set *flag.FlagSet) *settings {
 	set.IntVar(&s.port, "port", defaultPort, "listen on this TCP `port`; 0 takes a free one and says which")
 	set.StringVar(&s.listen, "listen", "127.0.0.1", "listen on this `address`")
 	set.Var(&s.peers, "peer", "connect to this `host:port`; may be given any number of times")
-	set.Var(&s.hold, "hold", "hold a change that deletes or rewrites more than so many `files/share%` of the folder; off: never")
+	set.Var(&s.hold, "hold", "hold a burst that deletes or rewrites more files than this, and more than this share of the folder: `files/share%`; off: never")
 	set.Var(&s.historyAge, "history-age", "keep what was replaced or deleted for this `time`")
 	set.Var(&s.historySize, "history-size", "keep at most this `size` of it")
 	set.BoolVar(&s.fresh, "fresh", false, "treat the folder as a new one: what was agreed before is forgotten, nothing is deleted")

@@ -146,31 +146,42 @@ func peerWork(p control.Peer) string {
 	return strings.Join(parts, ", ")
 }
 
+// A status lists so many changes and problems; the rest is counted.
+const (
+	heldShown     = 10
+	problemsShown = 20
+)
+
 func renderHeld(b *strings.Builder, held []control.Held, more int) {
 	if len(held) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\nheld (%d): \"resonate held approve\" lets these go, \"resonate held revert\" undoes them\n", len(held)+more)
-	for _, h := range held {
-		fmt.Fprintf(b, "  %s  %s: %s\n      %s\n", shown(h.Path), h.Kind, harmless(h.Cause), harmless(h.Remedy))
+	fmt.Fprintf(b, "\nheld (%s)\n", thousands(len(held)+more))
+	more += max(0, len(held)-heldShown)
+	for _, group := range byCause(held[:min(len(held), heldShown)]) {
+		fmt.Fprintf(b, "  %s; %s\n", harmless(group[0].Cause), harmless(group[0].Remedy))
+		for _, h := range group {
+			fmt.Fprintf(b, "      %-9s  %s\n", h.Kind, shown(h.Path))
+		}
 	}
-	renderMore(b, more)
+	renderMore(b, more, "resonate held")
 }
 
 func renderProblems(b *strings.Builder, problems []control.Problem, more int) {
 	if len(problems) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\nnot synced (%d)\n", len(problems)+more)
-	for _, p := range problems {
+	fmt.Fprintf(b, "\nnot synced (%s)\n", thousands(len(problems)+more))
+	more += max(0, len(problems)-problemsShown)
+	for _, p := range problems[:min(len(problems), problemsShown)] {
 		fmt.Fprintf(b, "  %s: %s\n      %s\n", shown(p.Path), harmless(p.Cause), harmless(p.Remedy))
 	}
-	renderMore(b, more)
+	renderMore(b, more, "resonate status -json")
 }
 
-func renderMore(b *strings.Builder, more int) {
+func renderMore(b *strings.Builder, more int, where string) {
 	if more > 0 {
-		fmt.Fprintf(b, "  and %s more\n", thousands(more))
+		fmt.Fprintf(b, "  and %s more (see: %s)\n", thousands(more), where)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
+	"strings"
 	"time"
 
 	"resonate/control"
@@ -14,8 +16,8 @@ func waitCommand() command {
 		name:     "wait",
 		operands: "[PATH] [-timeout T]",
 		short:    "wait until all connected peers have everything, or PATH",
-		long: `Returns when all connected peers have what is in the folder now, or what is at and below PATH. After the
-time given, it says what is missing and exits with 3.`,
+		long: `Returns when all connected peers have what is in the folder now, or what is at and below PATH. Where peers are
+named, one of them must be connected. After the time given, it says what is missing and exits with 3.`,
 		define: func(set *flag.FlagSet, c console) action {
 			dir := dirFlag(set)
 			timeout := duration(time.Minute)
@@ -33,13 +35,23 @@ time given, it says what is missing and exits with 3.`,
 					defer cancel()
 					err = client.Wait(ctx, path)
 					if errors.Is(err, control.ErrTimeout) {
-						return stateError{"wait for the peers", err, "see what is missing: resonate status"}
+						return stateError{"wait for the peers", timedOut(err, timeout), "see what is missing: resonate status"}
 					}
 					return err
 				})
 			}
 		},
 	}
+}
+
+// timedOut puts an error of the daemon's, its reasons line by line and then that the time is over, into one sentence.
+func timedOut(err error, timeout duration) error {
+	whole := fmt.Errorf("%w after %s", control.ErrTimeout, formatDuration(time.Duration(timeout)))
+	reasons := strings.TrimRight(strings.TrimSuffix(err.Error(), control.ErrTimeout.Error()), "\n: ")
+	if reasons == "" {
+		return whole
+	}
+	return fmt.Errorf("%w: %s", whole, strings.ReplaceAll(reasons, "\n", "; "))
 }
 
 // optionalPath is the one operand, as a path in the folder, or "" for the whole of it.

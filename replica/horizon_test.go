@@ -1,0 +1,138 @@
+package replica
+
+import (
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"resonate/merkle"
+)
+
+// forgotten waits until no node has a tombstone any more, and their roots are equal.
+func forgotten(t *testing.T, p string, nodes ...*node) {
+	t.Helper()
+	eventually(t, "the tombstone is dropped everywhere", func() string {
+		for _, n := range nodes {
+			if n.entry(p) != nil {
+				return n.name + " still has it"
+			}
+		}
+		return ""
+	})
+	converged(t, nodes...)
+}
+
+func TestTombstonesAreDropped(t *testing.T) {
+	t.Parallel()
+	a, b := startNode(t, "a", tree{"f": "f", "d/g": "g", "h": "h"}), startNode(t, "b", nil)
+	w := connect(a, b)
+	holds(t, a.tree(), a, b)
+	a.remove("f")
+	b.remove("d")
+	holds(t, tree{"h": "h"}, a, b)
+	forgotten(t, "f", a, b)
+	forgotten(t, "d/g", a, b)
+	forgotten(t, "d", a, b)
+	w.cut()
+	if err := errors.Join(a.end(), b.end()); err != nil {
+		t.Fatal(err)
+	}
+	a.start()
+	b.start()
+	w.restore()
+	holds(t, tree{"h": "h"}, a, b)
+	a.write("f", "born again")
+	holds(t, tree{"h": "h", "f": "born again"}, a, b)
+}
+
+func TestMemberThatIsAwayKeepsTombstones(t *testing.T) {
+	t.Parallel()
+	base := tree{"f": "f", "stays": "s"}
+	a, b, c := startNode(t, "a", base), startNode(t, "b", nil), startNode(t, "c", nil)
+	connect(a, b)
+	away := connect(b, c)
+	holds(t, base, a, b, c)
+	until(t, "a knows c", func() (knows bool) {
+		a.inLoop(func(r *Replica) { knows = len(r.members) == 2 })
+		return knows
+	})
+	away.cut()
+	a.remove("f")
+	holds(t, tree{"stays": "s"}, a, b)
+	stamp := a.entry("f").Version.Stamp
+	self := a.replica().Node()
+	until(t, "a and b know that the other has seen it", func() bool {
+		know := 0
+		for _, x := range [][2]*node{{a, b}, {b, a}} {
+			x[0].inLoop(func(r *Replica) {
+				if r.members[x[1].replica().Node()].Of(self) >= stamp {
+					know++
+				}
+			})
+		}
+		return know == 2
+	})
+	for _, n := range []*node{a, b} {
+		if e := n.entry("f"); e == nil || e.Kind != merkle.Tombstone {
+			t.Fatalf("while c is away, %s has %v of f, want the tombstone", n.name, e)
+		}
+	}
+	if got := c.tree()["f"]; got != "f" {
+		t.Fatalf("c: got %q, want the old file", got)
+	}
+	away.restore()
+	holds(t, tree{"stays": "s"}, a, b, c)
+	forgotten(t, "f", a, b, c)
+}
+
+// TestRestoredIndexResurrectsNothing takes a node back to before a deletion whose tombstone is forgotten.
+func TestRestoredIndexResurrectsNothing(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		folder bool // the folder is restored, too
+	}{{"index alone", false}, {"index and folder", true}} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			base := tree{"f": "f", "d/g": "g", "stays": "s"}
+			a, b := startNode(t, "a", base), startNode(t, "b", nil)
+			w := connect(a, b)
+			holds(t, base, a, b)
+			until(t, "both know what the other has seen", func() (know bool) {
+				a.inLoop(func(r *Replica) { know = r.members[b.replica().Node()].Covers(r.seen) })
+				return know
+			})
+			w.cut()
+			if err := a.end(); err != nil {
+				t.Fatal(err)
+			}
+			backup := filepath.Join(t.TempDir(), "backup")
+			copyState(t, a.o.StateHome, backup)
+			saved := filepath.Join(t.TempDir(), "saved")
+			if out, err := exec.Command("cp", "-a", a.dir, saved).CombinedOutput(); err != nil {
+				t.Skipf("cp -a: %v %s", err, out)
+			}
+			a.start()
+			w.restore()
+			a.remove("f")
+			b.remove("d")
+			holds(t, tree{"stays": "s"}, a, b)
+			forgotten(t, "f", a, b)
+			forgotten(t, "d/g", a, b)
+			w.cut()
+			if err := a.end(); err != nil {
+				t.Fatal(err)
+			}
+			copyState(t, backup, a.o.StateHome)
+			if row.folder {
+				if out, err := exec.Command("cp", "-a", saved+"/f", saved+"/d", a.dir).CombinedOutput(); err != nil {
+					t.Fatalf("cp -a: %v %s", err, out)
+				}
+			}
+			a.start()
+			w.restore()
+			holds(t, tree{"stays": "s"}, a, b)
+			forgotten(t, "f", a, b)
+		})
+	}
+}
