@@ -136,7 +136,7 @@ func TestRoundTrip(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	f := &fake{
 		status: fullStatus(),
-		kept:   []Kept{{"n\xc3.txt", at, 7, at, "deleted", ".resonate/history/n\xc3.txt", "by b"}},
+		kept:   []Kept{{"n\xc3.txt", at, 7, at, "deleted", ".resonate/history/n\xc3.txt"}},
 		held:   []Held{{"a", "rewritten", "c", "r", at}},
 	}
 	c := start(t, socketName(t), f)

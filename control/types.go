@@ -101,12 +101,11 @@ type Kept struct {
 	MTime time.Time `json:"mtime"` // the file's own
 	Kind  string    `json:"kind"`
 	File  string    `json:"file"` // where it lies, relative to the folder
-	Cause string    `json:"cause"`
 }
 
 // Watch is how the daemon learns of changes.
 type Watch struct {
-	Mode        string   `json:"mode"` // "inotify", "polling", "mixed"
+	Mode        string   `json:"mode"` // "inotify", "kqueue", "polling", "mixed"
 	Directories int      `json:"directories"`
 	Uncovered   []string `json:"uncovered,omitempty"` // subtrees that are polled, by path
 	Cause       string   `json:"cause,omitempty"`

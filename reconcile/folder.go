@@ -17,7 +17,7 @@ type Folder struct {
 
 // youth is how long after first being shared two folders may still be joined, the smaller ID winning: so several pairs
 // that are started at once, and find each other a moment later, become one folder.
-const youth = 10 * time.Minute
+const youth = 2 * time.Minute
 
 // JoinFolders decides under which ID two folders become one, the same on both sides: of two unshared ones the smaller
 // wins; shared wins over unshared; two shared ones are refused (ok false), unless both were shared only just now.

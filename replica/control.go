@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -62,6 +63,9 @@ func (r *Replica) stateOf(s *control.Status) string {
 	connected, away := 0, 0
 	inSync := true
 	for _, p := range s.Peers {
+		if p.State == "self" {
+			continue
+		}
 		if p.State == "connected" {
 			connected++
 			inSync = inSync && p.InSync
@@ -150,7 +154,7 @@ func (r *Replica) traffic(s *control.Status) {
 func (r *Replica) watchStatus() control.Watch {
 	w := r.watcher.Status()
 	out := control.Watch{
-		Mode: "inotify", Directories: w.Watched, Uncovered: w.Uncovered, Overflows: w.Overflows, Cause: w.Cause, Remedy: w.Remedy,
+		Mode: events(), Directories: w.Watched, Uncovered: w.Uncovered, Overflows: w.Overflows, Cause: w.Cause, Remedy: w.Remedy,
 	}
 	if len(w.Uncovered) > 0 {
 		out.Mode = "mixed"
@@ -166,6 +170,14 @@ const (
 	longFiles = 200
 	longBytes = 32 << 20
 )
+
+// events names what the kernel tells of changes by.
+func events() string {
+	if runtime.GOOS == "linux" {
+		return "inotify"
+	}
+	return "kqueue"
+}
 
 // progress tells of long work, nil where there is none.
 func (r *Replica) progress() *control.Progress {

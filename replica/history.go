@@ -163,7 +163,7 @@ func (r *Replica) Restore(ctx context.Context, p string, at time.Time) (control.
 	}
 	chosen := chooseKept(all, at)
 	if len(chosen) == 0 {
-		return control.Kept{}, fmt.Errorf("%s: nothing of it is kept for that time: resonate history %s lists what is: %w", p, p, control.ErrNotFound)
+		return control.Kept{}, fmt.Errorf("%s: no version of that time is kept, unless it is the one that is there now: resonate history %s lists them: %w", p, p, control.ErrNotFound)
 	}
 	sum := control.Kept{Path: p, Kind: "directory", Time: at}
 	for _, k := range chosen {
@@ -182,7 +182,8 @@ func (r *Replica) Restore(ctx context.Context, p string, at time.Time) (control.
 }
 
 // chooseKept picks for every path the file that stood there at the given time: the one displaced next after it. Without
-// a time it is the newest kept one. all is sorted by path, the newest first.
+// a time it is the newest kept one. all is sorted by path, the newest
+// first.
 func chooseKept(all []control.Kept, at time.Time) (out []control.Kept) {
 	for _, k := range all {
 		last := len(out) - 1

@@ -105,7 +105,7 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 		r.foundFile(path, info, scan)
 	default:
 		r.foundMissing(path, scan)
-		r.problem(path, "sockets, pipes and devices are not synchronised", "none is needed; remove it to be rid of this line")
+		r.problem(path, "sockets, pipes and devices are not synchronised", "remove it, or leave it here: everything else is synchronised all the same")
 	}
 }
 

@@ -341,6 +341,9 @@ func (r *Replica) adoptFolder(id reconcile.FolderID) error {
 		return nil
 	}
 	before, changed := *f, f.ID != id
+	if changed && f.Shared {
+		r.log.Warn("this folder was shared under another ID only just now: it becomes one with the peer's", "before", fmt.Sprintf("%x", f.ID), "now", fmt.Sprintf("%x", id))
+	}
 	f.ID, f.Shared, f.Since = id, true, time.Now()
 	if err := r.place.writeMarker(); err != nil {
 		*f = before

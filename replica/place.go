@@ -137,9 +137,6 @@ func claim(o Options) (_ *place, err error) {
 	if err := p.settleIdentity(o, known); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(p.state, "place"), []byte(dir+"\n"), 0o600); err != nil {
-		return nil, err
-	}
 	return p, nil
 }
 
@@ -193,6 +190,11 @@ func missingMarker(o Options, dir string) error {
 		}
 	}
 	return nil
+}
+
+// recordPlace remembers where the folder is, for the day that its marker is gone.
+func (p *place) recordPlace() error {
+	return os.WriteFile(filepath.Join(p.state, "place"), []byte(p.root.Name()+"\n"), 0o600)
 }
 
 // recordedPlace returns where the node with that state directory had its folder. A disk may get another device number

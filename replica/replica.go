@@ -48,6 +48,15 @@ type Options struct {
 // ErrStopped is wrapped by the error with which Run ends when the folder must not be touched any more.
 var ErrStopped = errors.New("stopped: the folder must not be touched")
 
+// A stopError says why, in its own words, and is ErrStopped.
+type stopError struct {
+	text  string
+	cause error
+}
+
+func (e *stopError) Error() string   { return e.text }
+func (e *stopError) Unwrap() []error { return []error{ErrStopped, e.cause} }
+
 // A Replica is one folder on one machine. Make it with Open, and Run it once.
 type Replica struct {
 	o       Options
@@ -163,6 +172,9 @@ func (r *Replica) Run(ctx context.Context) error {
 	if err := r.place.replaceSmall(controlPath, r.SocketPath()+"\n"); err != nil {
 		return err
 	}
+	if err := r.place.recordPlace(); err != nil {
+		return err
+	}
 	w, err := watcher.New(watcher.Options{
 		Root: r.root.Name(), Skip: isOurs, Busy: r.busyWriting, Sentinel: watchDir, Log: r.log,
 	})
@@ -172,7 +184,7 @@ func (r *Replica) Run(ctx context.Context) error {
 	r.watcher = w
 	r.workers.Go(func() {
 		if err := w.Run(r.ctx); err != nil && r.ctx.Err() == nil {
-			r.stop(fmt.Errorf("watch %s: %w: %w", r.root.Name(), err, ErrStopped))
+			r.stop(&stopError{fmt.Sprintf("watch %s: %v", r.root.Name(), err), err})
 		}
 	})
 	r.startHashers()
@@ -280,8 +292,8 @@ func (r *Replica) checkMarker() bool {
 		return true
 	}
 	if r.ctx.Err() == nil {
-		r.stop(fmt.Errorf("folder %s: its marker is gone (%w): was a disk unmounted, or the folder emptied or replaced? "+
-			"Nothing was taken for a deletion; put it back and start again: %w", r.root.Name(), err, ErrStopped))
+		r.stop(&stopError{fmt.Sprintf("folder %s: its marker is gone (%v): was a disk unmounted, or the folder emptied or replaced? "+
+			"Nothing was taken for a deletion. Put it back, and start again", r.root.Name(), err), err})
 	}
 	return false
 }

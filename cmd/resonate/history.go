@@ -62,9 +62,6 @@ func renderHistory(kept []control.Kept, zone *time.Location) string {
 	var b strings.Builder
 	for _, k := range kept {
 		fmt.Fprintf(&b, "%s  %-10s %10s  %s", k.Time.In(zone).Format(keptTime), k.Kind, formatBytes(k.Size), shown(k.Path))
-		if k.Cause != "" {
-			fmt.Fprintf(&b, "  (%s)", harmless(k.Cause))
-		}
 		b.WriteByte('\n')
 	}
 	return b.String()

@@ -30,13 +30,16 @@ func statusLine(s control.Status, width int) string {
 func facts(s control.Status) []string {
 	parts := []string{formatCount(s.Files, "file", "files"), formatBytes(s.Bytes)}
 	if len(s.Peers) > 0 {
-		connected := 0
+		connected, all := 0, 0
 		for _, p := range s.Peers {
+			if p.State != "self" {
+				all++
+			}
 			if p.State == "connected" {
 				connected++
 			}
 		}
-		parts = append(parts, fmt.Sprintf("%d of %s", connected, formatCount(len(s.Peers), "peer", "peers")))
+		parts = append(parts, fmt.Sprintf("%d of %s", connected, formatCount(all, "peer", "peers")))
 	}
 	if n := len(s.Held) + s.HeldMore; n > 0 {
 		parts = append(parts, thousands(n)+" held (see: resonate held)")

@@ -102,7 +102,7 @@ func TestPrintErrorIndentsLines(t *testing.T) {
 
 func TestRenderHistory(t *testing.T) {
 	kept := []control.Kept{
-		{Path: "a.txt", Time: noon, Size: 1200, Kind: "replaced", Cause: "by b1c2d"},
+		{Path: "a.txt", Time: noon, Size: 1200, Kind: "file"},
 		{Path: "bad\xffname", Time: noon.Add(-time.Hour), Size: 0, Kind: "deleted"},
 	}
 	golden(t, "history", renderHistory(kept, time.UTC)+renderHistory(nil, time.UTC))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -84,7 +85,11 @@ func (m *Mesh) tell(ctx context.Context, d *dialler, err error) {
 		return
 	}
 	if m.endpoint.notices.due(d.addr, kindOf(err), time.Now()) {
-		m.endpoint.log.Warn("cannot connect to peer; trying again", "addr", d.addr, "err", err)
+		level := slog.LevelInfo // it may just not be there yet
+		if stateAfter(err) == Refused {
+			level = slog.LevelWarn
+		}
+		m.endpoint.log.Log(ctx, level, "cannot connect to peer; trying again", "addr", d.addr, "err", err)
 	}
 }
 

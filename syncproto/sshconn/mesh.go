@@ -160,7 +160,7 @@ func (m *Mesh) hold(c *claim) {
 		m.endpoint.notices.forget(c.id.String())
 	}
 	if m.endpoint.notices.due(c.id.String(), kindOf(c.err), time.Now()) {
-		level := slog.LevelInfo
+		level := slog.LevelDebug // what it served tells of it, too
 		if stateAfter(c.err) == Refused {
 			level = slog.LevelWarn
 		}
