@@ -51,11 +51,14 @@ type applying struct {
 	later    map[string]time.Time   // paths to be tried again at a time
 	linger   map[string]bool        // directories that were deleted by a peer but hold something live
 	hints    map[string]bool        // directories whose mtime is to be set when all is in
-	received struct {               // since the queue was last empty, for the progress line
-		since        time.Time
-		files, total int
-		bytes, sum   int64
-	}
+	received reception              // since nothing was last under way
+}
+
+// A reception counts what comes in, for the progress line.
+type reception struct {
+	since        time.Time
+	files, total int   // dealt with; announced
+	bytes, sum   int64 // the same
 }
 
 func (a *applying) init() {
@@ -174,11 +177,7 @@ func (r *Replica) goOn(now time.Time) {
 		}
 	}
 	if len(r.incoming) == 0 && r.received.total > 0 {
-		r.received = struct {
-			since        time.Time
-			files, total int
-			bytes, sum   int64
-		}{}
+		r.received = reception{}
 	}
 }
 
@@ -186,10 +185,6 @@ func (r *Replica) goOn(now time.Time) {
 func (r *Replica) advance(path string, now time.Time) {
 	for len(r.incoming[path]) > 0 {
 		in := r.incoming[path][0]
-		if r.orphaned(in) {
-			r.drop(in)
-			continue
-		}
 		if in.fetching {
 			return
 		}
@@ -214,14 +209,6 @@ func (r *Replica) advance(path string, now time.Time) {
 		}
 		r.dealtWith(in)
 	}
-}
-
-// orphaned tells whether all who announced a version have left before it was fetched: whoever has it tells of it again.
-func (r *Replica) orphaned(in *incoming) bool {
-	if in.fetching || in.temp != "" || len(in.from) == 0 {
-		return false
-	}
-	return !slices.ContainsFunc(in.from, func(p *peer) bool { return r.peers[p.id] == p })
 }
 
 // outdated tells whether an incoming version need not be waited for any more: the next in the queue has seen it, or nobody
