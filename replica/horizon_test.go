@@ -136,3 +136,46 @@ func TestRestoredIndexResurrectsNothing(t *testing.T) {
 		})
 	}
 }
+
+// A newcomer lacks everything that the others have long agreed on: nothing of it may be taken for deleted.
+func TestNewcomerLosesNobodyAnything(t *testing.T) {
+	t.Parallel()
+	base := tree{"f": "f", "d/g": "g", "h": "h"}
+	a, b := startNode(t, "a", base), startNode(t, "b", nil)
+	connect(a, b)
+	holds(t, base, a, b)
+	a.remove("h")
+	forgotten(t, "h", a, b)
+	c := startNode(t, "c", tree{"own": "o", "d/k": "k"})
+	connect(a, c)
+	union := tree{"f": "f", "d/g": "g", "own": "o", "d/k": "k"}
+	holds(t, union, a, b, c)
+	d := startNode(t, "d", nil)
+	connect(d, c)
+	connect(d, b)
+	holds(t, union, a, b, c, d)
+}
+
+// What a peer is known to have seen may be newer than the root that it last told: only what it told with that root says
+// what its tree holds.
+func TestSeenGoesWithTheRootItWasToldWith(t *testing.T) {
+	t.Parallel()
+	a, b := startNode(t, "a", tree{"f": "f"}), startNode(t, "b", nil)
+	connect(a, b)
+	holds(t, tree{"f": "f"}, a, b)
+	newer := merkle.NodeID{7}
+	until(t, "b has told the root that a has, too", func() (told bool) {
+		a.inLoop(func(r *Replica) {
+			p := r.peers[b.replica().Node()]
+			if told = r.tree.Root().State == p.root; !told {
+				return
+			}
+			r.members[p.id] = r.members[p.id].With(newer, 1) // as a third node may tell
+			r.compareRoots(p)
+			if got := r.seen.Of(newer); got != 0 {
+				t.Errorf("a takes itself to have seen stamp %d of a node that it knows nothing of", got)
+			}
+		})
+		return told
+	})
+}

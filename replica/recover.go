@@ -41,6 +41,7 @@ func (r *Replica) recoverIntent(i index.Intent) error {
 		happened = info.Kind != 0 && info.Inode == i.Disk.Inode && info.Size == i.Disk.Size && info.MTime == i.Disk.MTime &&
 			(i.Temp != "" || info.Mode == i.Disk.Mode)
 	}
+	mine := r.tree.Get(i.Path)
 	switch {
 	case happened:
 		r.recoverEntry(i, info)
@@ -55,7 +56,27 @@ func (r *Replica) recoverIntent(i index.Intent) error {
 			return nil
 		}
 	}
-	return r.recoverTemp(i, before)
+	if err := r.recoverTemp(i, before); err != nil {
+		return err
+	}
+	if happened {
+		r.recoverCopy(i, mine, before)
+	}
+	return nil
+}
+
+// recoverCopy makes the conflict copy that a swap has left beside the path agreed: found by a scan, it would pass for a
+// new file of this node's. loser is what was agreed at the path before.
+func (r *Replica) recoverCopy(i index.Intent, loser *merkle.Entry, before index.Disk) {
+	if pathAllowed(i.Kept) != nil || !loser.Live() || reconcile.ConflictPath(i.Path, loser) != i.Kept || r.tree.Get(i.Kept) != nil {
+		return
+	}
+	info, err := r.root.Lstat(i.Kept)
+	if err != nil || !sameDisk(before, info) {
+		return
+	}
+	r.tree.Put(i.Kept, loser)
+	r.setDisk(i.Kept, before, nil)
 }
 
 // finishMetadata sets what an intent was to set of mode and mtime alone, where the crash came in between: it is not to

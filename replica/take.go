@@ -273,15 +273,17 @@ func (r *Replica) step(in *incoming) error {
 
 // needsContent tells whether the plan wants bytes that are not at the path already.
 func (r *Replica) needsContent(in *incoming, mine *merkle.Entry, plan reconcile.Plan) bool {
-	e := plan.Entry
+	e, path := plan.Entry, in.path
 	if plan.Copy == in.theirs {
-		mine = r.tree.Get(plan.CopyPath)
+		path = plan.CopyPath
+		mine = r.tree.Get(path)
 		e = reconcile.Merge(plan.CopyPath, mine, plan.Copy).Entry
 	}
-	if e == nil || e.Kind != merkle.File || (mine != nil && !in.reinstate && merkle.SameContent(e, mine)) {
+	if e == nil || e.Kind != merkle.File {
 		return false
 	}
-	return true
+	here := mine != nil && !in.reinstate && merkle.SameContent(e, mine) && r.diskAt(path).Kind == merkle.File
+	return !here
 }
 
 // makeWay sees to it that the directory of a live version is there. Where something else was agreed in its place, that
@@ -342,6 +344,9 @@ func (r *Replica) forget(in *incoming, mine *merkle.Entry) error {
 // defaultDirMode is that of a directory of which only what lies in it is known.
 const defaultDirMode = 0o755
 
+// waitAgain is after what time a version looks again for what it waits for.
+const waitAgain = time.Second
+
 // blocked notes why an incoming version cannot go on, and when it is tried again.
 func (r *Replica) blocked(in *incoming, err error, now time.Time) {
 	var wait waitError
@@ -349,6 +354,10 @@ func (r *Replica) blocked(in *incoming, err error, now time.Time) {
 	case errors.As(err, &wait):
 		if !slices.Contains(r.waiting[wait.for_], in.path) {
 			r.waiting[wait.for_] = append(r.waiting[wait.for_], in.path)
+		}
+		if r.later[in.path].IsZero() { // what it waits for may have been over before it began to wait
+			r.later[in.path] = now.Add(waitAgain)
+			r.wakeIn(waitAgain)
 		}
 		return
 	case absent(err): // a directory went from under it, or somebody removed the temporary file
