@@ -143,6 +143,7 @@ func (r *Replica) put(p *putting) error {
 		if r.tree.HasLive(path) {
 			return r.besideDir(p)
 		}
+		r.endLingerBelow(path)
 		if err := r.intend(p, "", index.Disk{}); err != nil {
 			return err
 		}
@@ -174,6 +175,10 @@ func (r *Replica) diskNow(path string) index.Disk {
 	return diskOf(info)
 }
 
+// besideDelay is how long a version that replaces a directory waits for what lies in it to be deleted, too: peers see
+// and tell that one by one.
+const besideDelay = 5 * settleDelay
+
 // besideDir handles a version that replaces a directory in which something lives. That may be on its way out; if it is
 // not when all else is in, the directory stays, and what should have replaced it is kept beside it.
 func (r *Replica) besideDir(p *putting) error {
@@ -182,7 +187,7 @@ func (r *Replica) besideDir(p *putting) error {
 			return waitError{below}
 		}
 	}
-	if time.Since(r.lastChange) < settleDelay || r.anyDiff() {
+	if time.Since(r.lastChange) < settleDelay || time.Since(p.in.came) < besideDelay || r.anyDiff() {
 		r.later[p.in.path] = time.Now().Add(settleDelay)
 		r.wakeIn(settleDelay)
 		return waitError{p.in.path}

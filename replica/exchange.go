@@ -247,7 +247,12 @@ func (r *Replica) talk(now time.Time) {
 
 // quiet tells whether nothing is being published or applied that will change the tree by itself.
 func (r *Replica) quiet() bool {
-	return r.scanned && len(r.changes) == 0 && len(r.hashing) == 0 && len(r.ready) == 0 && len(r.linger) == 0 && !r.working()
+	return len(r.linger) == 0 && r.idle()
+}
+
+// idle is quiet, but for directories that stand on disk and are not agreed: peers may know more of them.
+func (r *Replica) idle() bool {
+	return r.scanned && len(r.changes) == 0 && len(r.hashing) == 0 && len(r.ready) == 0 && !r.working()
 }
 
 // working tells whether something comes in that is not stuck.
@@ -289,7 +294,7 @@ func (r *Replica) tellRoot(p *peer, now time.Time) {
 func (r *Replica) compareRoots(p *peer) {
 	root := r.tree.Root().State
 	if root != p.root {
-		if r.quiet() && len(p.out) == 0 && len(p.unacked) == 0 {
+		if r.idle() && len(p.out) == 0 && len(p.unacked) == 0 {
 			r.startDiff(p)
 		}
 		return

@@ -233,6 +233,9 @@ func (r *Replica) author() (reconcile.Author, error) {
 	return reconcile.Author{Node: r.self, Stamp: stamp}, err
 }
 
+// maxInline is how many files' bytes are kept for their announcements.
+const maxInline = 256
+
 // publish makes a change known: first to the tree, then to the peers; on disk it is already.
 func (r *Replica) publish(c *change, by reconcile.Author) {
 	if err := r.root.At("publish"); err != nil {
@@ -257,6 +260,9 @@ func (r *Replica) publish(c *change, by reconcile.Author) {
 	r.stamped(by)
 	r.agree(c.path, e, nil)
 	if len(c.data) > 0 {
+		if len(r.inline) >= maxInline {
+			clear(r.inline) // those who have not been told yet will ask
+		}
 		r.inline[c.path] = c.data
 	}
 	r.log.Debug("published", "path", c.path, "kind", e.Kind.String())

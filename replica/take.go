@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"resonate/beneath"
@@ -31,6 +32,7 @@ type incoming struct {
 	disk     index.Disk
 	fetched  merkle.BlockList
 
+	came  time.Time // when it was announced
 	tries int
 	local int       // how often it met a change made here
 	after time.Time // not before
@@ -86,6 +88,7 @@ const maxBusy = 10 * time.Second
 
 // take begins with a version that a peer has announced.
 func (r *Replica) take(in *incoming) {
+	in.came = time.Now()
 	r.meetStamps(in.theirs.Version.Vector)
 	queue := r.incoming[in.path]
 	if n := len(queue); n > 0 {
@@ -420,11 +423,14 @@ func (r *Replica) drop(in *incoming) {
 // settle does what has to wait until all is in: directories that a peer deleted although something lives in them are
 // made known again, and mtimes of directories are set.
 func (r *Replica) settle(now time.Time) {
-	if len(r.incoming) > 0 || len(r.changes) > 0 || len(r.hashing) > 0 {
+	if r.working() || len(r.changes) > 0 || len(r.hashing) > 0 {
 		return
 	}
 	if wait := settleDelay - now.Sub(r.lastChange); (len(r.linger) > 0 || len(r.hints) > 0) && wait > 0 {
 		r.wakeIn(wait)
+		return
+	}
+	if len(r.linger) > 0 && r.asking() {
 		return
 	}
 	for _, dir := range slices.SortedFunc(maps.Keys(r.linger), func(a, b string) int { return len(b) - len(a) }) {
@@ -435,6 +441,17 @@ func (r *Replica) settle(now time.Time) {
 	}
 	clear(r.hints)
 	clear(r.inline)
+}
+
+// asking asks every peer whose tree is another for what it has otherwise, unless it was asked already, and tells whether
+// answers are on their way: a directory that was implied may be known there.
+func (r *Replica) asking() bool {
+	for _, p := range r.peers {
+		if p.root != r.tree.Root().State {
+			r.startDiff(p)
+		}
+	}
+	return r.anyDiff()
 }
 
 // settleDelay is how long nothing must have changed before settle acts.
@@ -460,6 +477,20 @@ func (r *Replica) endLinger(dir string) {
 	}
 	r.dropDisk(dir)
 	r.resume(dir)
+}
+
+// endLingerBelow removes what lingers below a directory in which nothing lives, so that it can go itself.
+func (r *Replica) endLingerBelow(dir string) {
+	var below []string
+	for path := range r.linger {
+		if strings.HasPrefix(path, dir+"/") {
+			below = append(below, path)
+		}
+	}
+	slices.Sort(below)
+	for _, path := range slices.Backward(below) {
+		r.endLinger(path)
+	}
 }
 
 // hint notes a directory's mtime as a peer has it.

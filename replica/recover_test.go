@@ -1,0 +1,128 @@
+package replica
+
+import (
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"resonate/beneath"
+)
+
+// TestKilledBeforeCommit kills a node that has put a peer's change in place and not yet written down that it has: when
+// it starts again, it knows that no user of its own did this.
+func TestKilledBeforeCommit(t *testing.T) {
+	base := tree{"f": "content", "d/in": "inside", "kind": "a file", "away/in": "inside"}
+	for _, row := range []struct {
+		name string
+		peer func(b *node)
+		disk func(a *node) // what a user of a does while it is down; nil: nothing
+		want tree
+		says bool // a has something to publish
+	}{
+		{
+			name: "mode of a file", peer: func(b *node) { b.chmod("f", 0o600) }, want: base,
+		},
+		{
+			name: "mode of a directory", peer: func(b *node) { b.chmod("d", 0o700) }, want: base,
+		},
+		{
+			name: "directory deleted", peer: func(b *node) { b.removeAll("away") },
+			want: tree{"f": "content", "d/in": "inside", "kind": "a file"},
+		},
+		{
+			name: "file made a directory", peer: func(b *node) { b.remove("kind"); b.write("kind/in", "new") },
+			want: tree{"f": "content", "d/in": "inside", "kind/in": "new", "away/in": "inside"},
+		},
+		{
+			name: "directory made a file", peer: func(b *node) { b.removeAll("away"); b.write("away", "a file") },
+			want: tree{"f": "content", "d/in": "inside", "kind": "a file", "away": "a file"},
+		},
+		{
+			name: "file in what is no directory any more", peer: func(b *node) { b.write("d/new", "new") },
+			disk: func(a *node) { a.removeAll("d"); a.write("d", "of the user") }, says: true,
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			a, b := startNode(t, "a", nil), startNode(t, "b", base)
+			w := connect(a, b)
+			holds(t, base, a, b)
+			a.committed()
+			killed := a.killBeforeCommit()
+			row.peer(b)
+			until(t, "a is killed", killed)
+			w.cut()
+			a.kill()
+			a.on("commit.sync", nil)
+			if row.disk != nil {
+				row.disk(a)
+			}
+			a.start()
+			w.restore()
+			if row.want != nil {
+				holds(t, row.want, a, b)
+			}
+			converged(t, a, b)
+			for _, p := range []string{"f", "d"} {
+				got, want := lstat(t, a.path(p)), lstat(t, b.path(p))
+				if got.Mode() != want.Mode() {
+					t.Errorf("mode of %s: got %v, want %v", p, got.Mode(), want.Mode())
+				}
+			}
+			if log := a.log.String(); strings.Contains(log, "msg=published") != row.says {
+				t.Errorf("a published something: got %v, want %v", !row.says, row.says)
+			}
+		})
+	}
+}
+
+// killBeforeCommit kills the node before it next writes down something that it has put in place, and returns a function
+// that tells whether that has happened.
+func (n *node) killBeforeCommit() (happened func() bool) {
+	put := n.once("apply.intent", func() {})
+	n.on("commit.sync", func() error {
+		if !put() {
+			return nil
+		}
+		n.dead.Store(true)
+		return errKilled
+	})
+	return n.dead.Load
+}
+
+func (n *node) removeAll(p string) {
+	n.t.Helper()
+	if err := os.RemoveAll(n.path(p)); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// TestHistoryThatFails has the history refuse a displaced file once: the change is in place all the same, the user is
+// told, and the file gets there later.
+func TestHistoryThatFails(t *testing.T) {
+	for _, label := range []string{"history.mkdir", "history.move"} {
+		t.Run(label, func(t *testing.T) {
+			t.Parallel()
+			a, b := startNode(t, "a", nil), startNode(t, "b", tree{"d/f": "old"})
+			connect(a, b)
+			holds(t, tree{"d/f": "old"}, a, b)
+			var failed atomic.Bool
+			a.on(beneath.Label(label), func() error {
+				if failed.CompareAndSwap(false, true) {
+					return syscall.EIO
+				}
+				return nil
+			})
+			b.write("d/f", "new")
+			holds(t, tree{"d/f": "new"}, a, b)
+			until(t, label+" was reached", failed.Load)
+			if !strings.Contains(a.log.String(), "history cannot be written") {
+				t.Error("nobody was told that the history cannot be written")
+			}
+			until(t, "the history has the old file", func() bool { return a.keeps("old") })
+			until(t, "no temporary file is left", func() bool { return leftovers(a) == "" })
+		})
+	}
+}
