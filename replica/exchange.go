@@ -373,7 +373,13 @@ func (r *Replica) raiseHorizon(h merkle.Vector) {
 	if r.commit.due.IsZero() {
 		r.commit.due = time.Now().Add(time.Second)
 	}
-	for _, path := range r.tree.DropTombstones(h) {
+	r.dropTombstones()
+}
+
+// dropTombstones drops what lies at or below the horizon. Whatever brings one back, such as a crash between two commits,
+// must drop it again: no peer would take it, and the trees would differ for ever.
+func (r *Replica) dropTombstones() {
+	for _, path := range r.tree.DropTombstones(r.horizon) {
 		if rec := r.records[path]; rec != nil && rec.disk.Kind == 0 {
 			delete(r.records, path)
 		}

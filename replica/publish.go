@@ -280,9 +280,17 @@ func (r *Replica) dropDisk(path string) {
 	}
 }
 
+// bygone tells whether e is a tombstone that every member has seen: there is no need to keep it.
+func (r *Replica) bygone(e *merkle.Entry) bool {
+	return e.Kind == merkle.Tombstone && r.horizon.Covers(e.Version.Vector)
+}
+
 // agree makes e what is agreed of path, and has all peers told but those who have it.
 func (r *Replica) agree(path string, e *merkle.Entry, from *peer) {
 	r.tree.Put(path, e)
+	if r.bygone(e) {
+		r.tree.Remove(path)
+	}
 	r.meetStamps(e.Version.Vector)
 	r.touch(path)
 	r.lastChange = time.Now()

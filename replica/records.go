@@ -67,6 +67,7 @@ func (r *Replica) load() error {
 	if err := r.recover(left); err != nil {
 		return err
 	}
+	r.dropTombstones()
 	for path, rec := range r.records {
 		if rec.disk.Kind == merkle.Dir && !r.tree.Get(path).Live() {
 			r.linger[path] = true

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"resonate/beneath"
+	"resonate/merkle"
 )
 
 // TestKilledBeforeCommit kills a node that has put a peer's change in place and not yet written down that it has: when
@@ -124,5 +125,30 @@ func TestHistoryThatFails(t *testing.T) {
 			until(t, "the history has the old file", func() bool { return a.keeps("old") })
 			until(t, "no temporary file is left", func() bool { return leftovers(a) == "" })
 		})
+	}
+}
+
+// TestBygoneTombstoneStaysDropped brings back a tombstone that all have seen and dropped, as a crash between two commits
+// can: it is dropped again, or the trees would differ for ever.
+func TestBygoneTombstoneStaysDropped(t *testing.T) {
+	base := tree{"f": "content", "g": "content"}
+	a, b := startNode(t, "a", base), startNode(t, "b", nil)
+	connect(a, b)
+	holds(t, base, a, b)
+	live := a.entry("f")
+	b.remove("f")
+	holds(t, tree{"g": "content"}, a, b)
+	forgotten(t, "f", a, b)
+	dead := &merkle.Entry{Attributes: merkle.Attributes{Kind: merkle.Tombstone}, Version: live.Version}
+	a.inLoop(func(r *Replica) { r.agree("f", dead, nil) })
+	if got := a.entry("f"); got != nil {
+		t.Errorf("got %v again, want nothing", got.Kind)
+	}
+	a.inLoop(func(r *Replica) { r.tree.Put("f", dead); r.touch("f") })
+	a.committed()
+	a.end()
+	a.start()
+	if got := a.entry("f"); got != nil {
+		t.Errorf("after a restart: got %v again, want nothing", got.Kind)
 	}
 }

@@ -246,6 +246,9 @@ func (r *Replica) step(in *incoming) error {
 	if in.theirs.Kind > merkle.Tombstone {
 		return fmt.Errorf("%s: a newer resonate made it", in.theirs.Kind)
 	}
+	if mine == nil && r.bygone(in.theirs) {
+		return nil
+	}
 	if mine == nil && reconcile.Forgotten(in.path, in.theirs, r.seen, r.horizon) {
 		return nil
 	}

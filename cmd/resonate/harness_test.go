@@ -487,4 +487,4 @@ func (c *cluster) explain() {
 }
 
 // agreeWithin bounds how long daemons may take to agree, however much there is to do.
-const agreeWithin = 12 * time.Second
+const agreeWithin = time.Minute

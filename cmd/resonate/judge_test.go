@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -102,7 +104,6 @@ func contentsIn(dir string, there map[content]bool) error {
 type witness struct {
 	fd      int
 	content content
-	empty   bool
 }
 
 // see opens what stands at a path and reads it. A nil witness: there is nothing to lose.
@@ -122,7 +123,7 @@ func see(path string) (*witness, error) {
 		return nil, err
 	}
 	data, err := io.ReadAll(io.NewSectionReader(fdReader(fd), 0, 1<<40))
-	return &witness{fd: fd, content: contentOf(data), empty: len(data) == 0}, err
+	return &witness{fd: fd, content: contentOf(data)}, err
 }
 
 // fdReader reads from a descriptor that belongs to somebody else.

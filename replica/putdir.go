@@ -1,0 +1,149 @@
+package replica
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+	"time"
+
+	"resonate/beneath"
+	"resonate/index"
+	"resonate/merkle"
+	"resonate/reconcile"
+)
+
+// besideDelay is how long a version that replaces a directory waits for what lies in it to be deleted, too: peers see
+// and tell that one by one.
+const besideDelay = 5 * settleDelay
+
+// besideDir handles a version that replaces a directory in which something lives. That may be on its way out; if it is
+// not when all else is in, the directory stays, and what should have replaced it is kept beside it.
+func (r *Replica) besideDir(p *putting) error {
+	for below, e := range r.tree.All(p.in.path) {
+		if e.Live() && (len(r.incoming[below]) > 0 || r.unpublished(below)) {
+			return waitError{below}
+		}
+	}
+	if time.Since(r.lastChange) < settleDelay || time.Since(p.in.came) < besideDelay || r.anyDiff() {
+		r.later[p.in.path] = time.Now().Add(settleDelay)
+		r.wakeIn(settleDelay)
+		return waitError{p.in.path}
+	}
+	by, err := r.author()
+	if err != nil {
+		return err
+	}
+	plan := reconcile.MakeWay(p.in.path, p.entry, r.diskAt(p.in.path).Mode, by)
+	beside := &incoming{path: plan.CopyPath, theirs: plan.Copy, from: p.in.from, temp: p.in.temp, disk: p.in.disk, fetched: p.in.fetched}
+	if err := r.apply(beside, reconcile.Plan{Entry: plan.Copy}); err != nil {
+		return err
+	}
+	p.in.temp = beside.temp
+	p.entry = plan.Entry
+	r.stamped(by)
+	return nil
+}
+
+// putDir makes a directory, where nothing or something else stands.
+func (r *Replica) putDir(p *putting, have index.Disk) error {
+	if have.Kind != 0 {
+		if err := r.putNothing(p, have); err != nil {
+			return err
+		}
+	}
+	path := p.in.path
+	if err := r.intend(p, "", index.Disk{Kind: merkle.Dir}); err != nil {
+		return err
+	}
+	err := r.inWritable(path, func() error { return r.root.Mkdir("apply.mkdir", path, p.entry.Mode&appliedMode) })
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := r.root.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if info.Kind != beneath.Dir {
+		r.look(path, false)
+		return errChangedHere
+	}
+	r.setDisk(path, diskOf(info), nil)
+	return nil
+}
+
+// implyDir makes a directory of which only what lies in it is known.
+func (r *Replica) implyDir(dir string) error {
+	err := r.inWritable(dir, func() error { return r.root.Mkdir("apply.mkdir", dir, defaultDirMode) })
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := r.root.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if info.Kind != beneath.Dir {
+		r.look(dir, false)
+		return waitError{dir}
+	}
+	r.setDisk(dir, diskOf(info), nil)
+	r.linger[dir] = true
+	return nil
+}
+
+// putNoDir removes a directory that a peer deleted. One in which something lives lingers: a directory's tombstone loses
+// to what lies in it.
+func (r *Replica) putNoDir(p *putting) error {
+	path := p.in.path
+	if !r.tree.HasLive(path) {
+		err := r.intend(p, "", index.Disk{})
+		if err == nil {
+			err = r.removeDir(path)
+		}
+		if err == nil {
+			r.dropDisk(path)
+			return nil
+		}
+		if !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		r.lookInside(path)
+	}
+	r.linger[path] = true
+	return nil
+}
+
+func (r *Replica) removeDir(path string) error {
+	err := r.inWritable(path, func() error { return r.root.RemoveDir("apply.rmdir", path) })
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// lookInside looks at all that lies directly in a directory: something is there that was not known.
+func (r *Replica) lookInside(dir string) {
+	entries, err := r.root.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		r.look(merkle.Join(dir, e.Name), false)
+	}
+}
+
+// putMode sets a directory's mode.
+func (r *Replica) putMode(p *putting, have index.Disk) error {
+	path := p.in.path
+	delete(r.linger, path)
+	if mode := p.entry.Mode & appliedMode; mode != have.Mode&appliedMode {
+		if err := r.intend(p, "", index.Disk{Kind: merkle.Dir}); err != nil {
+			return err
+		}
+		if err := r.root.Chmod("apply.chmod", path, mode); err != nil {
+			return err
+		}
+		have.Mode = mode
+	}
+	r.setDisk(path, have, nil)
+	return nil
+}
