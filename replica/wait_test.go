@@ -66,7 +66,7 @@ func TestWaitTimesOut(t *testing.T) {
 	}
 	w.cut()
 	until(t, "a has noticed", func() bool { return len(a.status().Peers) == 0 })
-	err := a.wait("", 50*time.Millisecond)
+	err := a.wait("", time.Second)
 	if !errors.Is(err, control.ErrTimeout) || !strings.Contains(err.Error(), "no peer is connected") {
 		t.Errorf("wait while the peer is cut: got %v, want ErrTimeout and the cause", err)
 	}
