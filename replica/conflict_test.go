@@ -235,7 +235,7 @@ func runAsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := os.Chown(dir, nobody, nobody); err != nil {
-		t.Skipf("cannot hand a directory to another user: %v", err)
+		skip(t, "cannot hand a directory to another user: %v", err)
 	}
 	cmd := exec.Command(copied, "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Dir = dir

@@ -110,7 +110,7 @@ func TestRestoredIndexResurrectsNothing(t *testing.T) {
 			copyState(t, a.o.StateHome, backup)
 			saved := filepath.Join(t.TempDir(), "saved")
 			if out, err := exec.Command("cp", "-a", a.dir, saved).CombinedOutput(); err != nil {
-				t.Skipf("cp -a: %v %s", err, out)
+				skip(t, "cp -a: %v %s", err, out)
 			}
 			a.start()
 			w.restore()

@@ -113,7 +113,7 @@ func TestCopiedFolderIsANewNode(t *testing.T) {
 	}
 	c := newNode(t, "c", nil)
 	if out, err := exec.Command("cp", "-a", a.dir+"/.", c.dir).CombinedOutput(); err != nil {
-		t.Skipf("cp -a: %v %s", err, out)
+		skip(t, "cp -a: %v %s", err, out)
 	}
 	c.o.StateHome = a.o.StateHome
 	a.start()

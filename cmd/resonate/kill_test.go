@@ -241,7 +241,8 @@ func strikeAt(t *testing.T, receiver bool, strike string) {
 	reached, err := os.ReadFile(list)
 	p.must(err)
 	if label, _, _ := strings.Cut(strike, ":"); !slices.Contains(strings.Fields(string(reached)), label) {
-		t.Skip("not reached this time: what comes first differs from run to run")
+		t.Logf("%s was not reached this time: what comes first differs from run to run", label)
+		return
 	}
 	log, err := os.ReadFile(p.struck.log)
 	p.must(err)
