@@ -85,6 +85,7 @@ type Root struct {
 	fd    int    // -1 once closed
 	open  opener
 	fault func(Label) error
+	pins  pins
 }
 
 // Open opens the directory dir as a root. The path to it may lead through symbolic links. On Linux it needs openat2(2), and
@@ -128,6 +129,7 @@ func (r *Root) Close() error {
 	}
 	fd := r.fd
 	r.fd = -1
+	r.pins.close()
 	return pathError("close", r.name, unix.Close(fd))
 }
 

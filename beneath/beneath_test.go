@@ -375,3 +375,50 @@ func TestVolume(t *testing.T) {
 		t.Errorf("ReadOnly = %v, %v, want false", ro, err)
 	}
 }
+
+func TestStatDir(t *testing.T) {
+	eachOpener(t, func(t *testing.T, r *Root, dir string) {
+		write(t, filepath.Join(dir, "d/f"), "four")
+		must(t, os.Mkdir(filepath.Join(dir, "d/e"), 0o750))
+		must(t, os.Symlink("f", filepath.Join(dir, "d/l")))
+		stats, err := r.StatDir("d")
+		must(t, err)
+		got := make(map[string]Info)
+		for _, s := range stats {
+			if s.Err != nil {
+				t.Errorf("%s: %v", s.Name, s.Err)
+			}
+			want, err := r.Lstat("d/" + s.Name)
+			must(t, err)
+			if s.Info != want {
+				t.Errorf("%s: got %+v, want %+v", s.Name, s.Info, want)
+			}
+			got[s.Name] = s.Info
+		}
+		if len(got) != 3 || got["f"].Size != 4 || got["e"].Kind != Dir || got["l"].Kind != Symlink {
+			t.Errorf("got %+v, want the three names in d", got)
+		}
+		if _, err := r.StatDir("none"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("StatDir of nothing: got %v, want fs.ErrNotExist", err)
+		}
+	})
+}
+
+// TestPin has another directory stand where the pinned one stood: until it is pinned again, the old one is meant.
+func TestPin(t *testing.T) {
+	eachOpener(t, func(t *testing.T, r *Root, dir string) {
+		write(t, filepath.Join(dir, "tmp/a"), "a")
+		must(t, r.Pin("tmp"))
+		must(t, r.Move("", "tmp/a", "b"))
+		must(t, os.Rename(filepath.Join(dir, "tmp"), filepath.Join(dir, "old")))
+		write(t, filepath.Join(dir, "tmp/c"), "c")
+		if _, err := r.Lstat("tmp/c"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("before it is pinned again: got %v, want fs.ErrNotExist", err)
+		}
+		must(t, r.Pin("tmp"))
+		must(t, r.Move("", "tmp/c", "c"))
+		if err := r.Pin("none"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Pin of nothing: got %v, want fs.ErrNotExist", err)
+		}
+	})
+}

@@ -31,6 +31,9 @@ func (r *Root) create(l Label, path string, perm uint32) (int, error) {
 	if err != nil {
 		return -1, err
 	}
+	if perm == 0o600 { // the umask may have narrowed it further, which hurts nobody
+		return fd, nil
+	}
 	err = again(func() error { return unix.Fchmod(fd, perm) })
 	// The file is ours: EPERM can only mean that its file system has no such bits.
 	if err != nil && err != unix.EPERM {

@@ -23,6 +23,9 @@ func (r *Root) place(path string) (place, error) {
 	if i < 0 {
 		return place{fd: r.fd, name: path}, nil
 	}
+	if fd, ok := r.pins.get(path[:i]); ok {
+		return place{fd: fd, name: path[i+1:]}, nil
+	}
 	fd, err := r.open(r.fd, path[:i], dirFlags, 0)
 	if err != nil {
 		return place{}, err

@@ -52,6 +52,54 @@ func (r *Root) readDir(path string) ([]Entry, error) {
 	return readEntries(fd)
 }
 
+// StatDir lists a directory in no order, with what lstat(2) tells of each name. One that vanishes meanwhile is left out; one of
+// which nothing can be told has its error.
+func (r *Root) StatDir(path string) ([]Stat, error) {
+	stats, err := r.statDir(path)
+	if err != nil {
+		return nil, pathError("readdir", path, err)
+	}
+	return stats, nil
+}
+
+// A Stat is a name in a directory, with what stands there, or why that is not known.
+type Stat struct {
+	Name string
+	Info Info
+	Err  error
+}
+
+func (r *Root) statDir(path string) ([]Stat, error) {
+	if err := validDir(path); err != nil {
+		return nil, err
+	}
+	if r.fd < 0 {
+		return nil, fs.ErrClosed
+	}
+	fd, err := r.open(r.fd, path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	at, err := openAgain(func() (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) })
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	defer unix.Close(at)
+	entries, err := readEntries(fd)
+	if err != nil {
+		return nil, err
+	}
+	stats := make([]Stat, 0, len(entries))
+	for _, e := range entries {
+		s := Stat{Name: e.Name}
+		if s.Info, s.Err = (place{fd: at, name: e.Name}).lstat(); s.Err != unix.ENOENT {
+			stats = append(stats, s)
+		}
+	}
+	return stats, nil
+}
+
 // Readlink returns the target of a symbolic link; for anything else the error is EINVAL.
 func (r *Root) Readlink(path string) (string, error) {
 	target, err := r.readlink(path)

@@ -87,6 +87,9 @@ func (r *Replica) asRecorded(in *incoming) error {
 		return nil // what differs here is known, and to be displaced
 	}
 	have := r.diskAt(in.path)
+	if have.Kind == 0 && (in.theirs.Kind == merkle.File || in.theirs.Kind == merkle.Symlink) {
+		return nil // nothing is replaced by what goes in there
+	}
 	info, err := r.root.Lstat(in.path)
 	switch {
 	case absent(err):

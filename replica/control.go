@@ -126,8 +126,8 @@ func (r *Replica) workFor(p *peer) (send, receive control.Work) {
 	for _, path := range p.out {
 		count(path)
 	}
-	for _, path := range p.unacked {
-		count(path)
+	for _, u := range p.unacked {
+		count(u.path)
 	}
 	for _, queue := range r.incoming {
 		for _, in := range queue {
@@ -297,20 +297,16 @@ func (r *Replica) has(p *peer, w *waiter, covers func(string) bool) bool {
 	if w.path == "" {
 		return p.clear.After(w.since)
 	}
-	return !anyValue(p.unacked, covers) && !slices.ContainsFunc(p.out, covers)
+	for _, u := range p.unacked {
+		if covers(u.path) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(p.out, covers)
 }
 
 func anyKey[V any](m map[string]V, covers func(string) bool) bool {
 	for path := range m {
-		if covers(path) {
-			return true
-		}
-	}
-	return false
-}
-
-func anyValue[K comparable](m map[K]string, covers func(string) bool) bool {
-	for _, path := range m {
 		if covers(path) {
 			return true
 		}

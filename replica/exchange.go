@@ -11,14 +11,6 @@ import (
 	"resonate/syncproto"
 )
 
-// Bounds of what is under way with one peer.
-const (
-	maxUnacked   = 4096    // announcements that the peer has not dealt with yet
-	maxBatch     = 512     // announcements encoded at a time
-	maxQueued    = 1 << 20 // bytes in the queue to the peer above which no announcement is added
-	announceSize = 256 << 10
-)
-
 // rootDelay is how long nothing must have changed before a node tells its root; knowledgeDelay, before it tells only
 // what it has seen.
 const (
@@ -28,62 +20,6 @@ const (
 
 // A rootKey is what a Root message tells, to see whether it would tell anything new.
 type rootKey struct{ state, knowledge merkle.Hash }
-
-// tell has path announced to p.
-func (p *peer) tell(path string) {
-	if !p.queued[path] {
-		p.queued[path] = true
-		p.out = append(p.out, path)
-	}
-}
-
-// pump announces what waits to be announced, as long as the peer keeps up.
-func (r *Replica) pump(p *peer) {
-	for len(p.out) > 0 && len(p.unacked) < maxUnacked && p.conn.Queued() < maxQueued {
-		n := min(len(p.out), maxBatch)
-		list := make([]syncproto.Announcement, 0, n)
-		for _, path := range p.out[:n] {
-			delete(p.queued, path)
-			e := r.tree.Get(path)
-			if e == nil || p.theirs[path] == e.Hash() {
-				continue
-			}
-			p.seq++
-			a := syncproto.Announcement{Seq: p.seq, Path: path, Entry: e, Data: r.inline[path]}
-			if rec := r.records[path]; rec != nil {
-				r.describe(&a, e, rec)
-			}
-			p.unacked[p.seq] = path
-			list = append(list, a)
-		}
-		p.out = p.out[n:]
-		for m := range syncproto.SplitAnnouncements(list, announceSize) {
-			r.send(p, m)
-		}
-	}
-	if len(p.out) == 0 {
-		p.out = nil
-		if len(p.unacked) == 0 {
-			p.clear = time.Now()
-		}
-	}
-}
-
-// describe adds to an announcement what spares the peer a round trip.
-func (r *Replica) describe(a *syncproto.Announcement, e *merkle.Entry, rec *record) {
-	switch e.Kind {
-	case merkle.Dir:
-		if info, err := r.root.Lstat(a.Path); err == nil {
-			a.Hint = info.MTime
-		}
-	case merkle.File:
-		if rec.blocks != nil {
-			a.SetBlocks(rec.blocks)
-		} else if list, err := r.index.Blocks(a.Path); err == nil && list.Root() == e.Content {
-			a.SetBlocks(list)
-		}
-	}
-}
 
 // tells takes in a root of the peer's tree and, with it, what that tree holds all of. The two belong together: what others
 // know of the peer may be newer than its root.
@@ -113,7 +49,7 @@ func (r *Replica) handle(p *peer, m syncproto.Message) error {
 		err = r.handleAnnouncements(p, m)
 	case *syncproto.Ack:
 		for _, seq := range m.Seqs {
-			delete(p.unacked, seq)
+			p.acked(seq)
 		}
 		r.pump(p)
 	case *syncproto.Root:
@@ -127,11 +63,11 @@ func (r *Replica) handle(p *peer, m syncproto.Message) error {
 	case *syncproto.Levels:
 		err = r.handleLevels(p, m)
 	case *syncproto.AskEntries:
-		err = r.eachAllowed(m.Paths, func(path string) { r.askedFor(p, path) })
+		err = r.eachAllowed(m.Paths, func(path string) { r.askedFor(p, path, false) })
 	case *syncproto.AskSubtrees:
 		err = r.eachAllowed(m.Paths, func(dir string) {
 			for path := range r.tree.All(dir) {
-				r.askedFor(p, path)
+				r.askedFor(p, path, true)
 			}
 		})
 		r.pump(p)
@@ -163,10 +99,10 @@ func (r *Replica) eachAllowed(paths []string, do func(string)) error {
 	return nil
 }
 
-// askedFor announces a path that the peer says it lacks, whatever it told before.
-func (r *Replica) askedFor(p *peer, path string) {
+// askedFor announces a path that the peer says it lacks, whatever it told before; bare tells that it has nothing there.
+func (r *Replica) askedFor(p *peer, path string, bare bool) {
 	delete(p.theirs, path)
-	p.tell(path)
+	p.tell(path, bare)
 	r.lastChange = time.Now()
 }
 

@@ -137,10 +137,9 @@ func (q *jobQueue) close() []*fetchJob {
 	return left
 }
 
-func (j *fetchJob) small() bool { return len(j.blocks) == 1 }
+func (j *fetchJob) small() bool { return len(j.blocks) == 1 || len(j.data) > 0 || j.entry.Size == 0 }
 
-// fetchFrom works on the jobs of a queue over one block stream, until the queue is closed. open nil: only jobs that
-// need no peer.
+// fetchFrom works on the jobs of a queue over one block stream, until the queue is closed.
 func (r *Replica) fetchFrom(q *jobQueue, open func() (io.ReadWriteCloser, error)) {
 	var f *syncproto.Fetcher
 	for {
@@ -148,7 +147,7 @@ func (r *Replica) fetchFrom(q *jobQueue, open func() (io.ReadWriteCloser, error)
 		if batch == nil {
 			break
 		}
-		if f == nil && open != nil {
+		if f == nil {
 			stream, err := open()
 			if err != nil {
 				r.fetchedAll(batch, err)
@@ -156,7 +155,7 @@ func (r *Replica) fetchFrom(q *jobQueue, open func() (io.ReadWriteCloser, error)
 			}
 			f = syncproto.NewFetcher(stream)
 		}
-		if err := r.fetchBatch(f, batch); err != nil && f != nil {
+		if err := r.fetchBatch(f, batch); err != nil {
 			f.Close()
 			f = nil
 		}
@@ -186,10 +185,8 @@ func (r *Replica) fetchBatch(f *syncproto.Fetcher, batch []*fetchJob) error {
 		}
 		offset := int64(0)
 		for _, b := range j.blocks {
-			if len(j.data) == 0 {
-				wants = append(wants, syncproto.Want{Path: j.path, Content: j.entry.Content, Offset: offset, Block: b})
-				whose = append(whose, j)
-			}
+			wants = append(wants, syncproto.Want{Path: j.path, Content: j.entry.Content, Offset: offset, Block: b})
+			whose = append(whose, j)
 			offset += int64(b.Size)
 		}
 	}
@@ -224,13 +221,8 @@ func (r *Replica) fetchBatch(f *syncproto.Fetcher, batch []*fetchJob) error {
 
 // beginFile opens the temporary file of a job, and gets its block list where that did not come along.
 func (r *Replica) beginFile(f *syncproto.Fetcher, j *fetchJob) (err error) {
-	switch e := j.entry; {
-	case e.Size == 0:
-		j.blocks = merkle.BlockList{}
-	case len(j.data) > 0:
-		j.blocks, _, err = merkle.Split(newBytesReader(j.data), nil)
-	case len(j.blocks) == 0:
-		j.blocks, err = f.List(j.path, e.Content, e.Size, j.base)
+	if len(j.blocks) == 0 {
+		j.blocks, err = f.List(j.path, j.entry.Content, j.entry.Size, j.base)
 	}
 	if err == nil && (j.blocks.Root() != j.entry.Content || j.blocks.Size() != j.entry.Size) {
 		err = fmt.Errorf("block list of %.200q: %w", j.path, syncproto.ErrWrongHash)
@@ -238,13 +230,20 @@ func (r *Replica) beginFile(f *syncproto.Fetcher, j *fetchJob) (err error) {
 	if err != nil {
 		return err
 	}
-	if j.file, err = r.root.Create("fetch.create", j.temp+partial, 0o600); err != nil {
-		return err
-	}
-	if len(j.data) > 0 {
-		_, err = j.file.WriteAt(j.data, 0)
-	}
+	j.file, err = r.root.Create("fetch.create", j.temp+partial, 0o600)
 	return err
+}
+
+// dress gives a temporary file that has all its bytes the metadata of its entry.
+func (r *Replica) dress(f *os.File, e *merkle.Entry) (index.Disk, error) {
+	if err := r.root.At("fetch.complete"); err != nil {
+		return index.Disk{}, err
+	}
+	if err := beneath.FchmodMTime(f, e.Mode&appliedMode, e.MTime); err != nil {
+		return index.Disk{}, err
+	}
+	info, err := beneath.Fstat(f)
+	return diskOf(info), err
 }
 
 // endFile gives a complete temporary file its metadata and its final name, and removes any other.
@@ -253,15 +252,7 @@ func (r *Replica) endFile(j *fetchJob, err error) (disk index.Disk, _ error) {
 		return disk, err
 	}
 	if err == nil {
-		err = r.root.At("fetch.complete")
-	}
-	if err == nil {
-		err = beneath.FchmodMTime(j.file, j.entry.Mode&appliedMode, j.entry.MTime)
-	}
-	var info beneath.Info
-	if err == nil {
-		info, err = beneath.Fstat(j.file)
-		disk = diskOf(info)
+		disk, err = r.dress(j.file, j.entry)
 	}
 	err = errors.Join(err, j.file.Close())
 	if err == nil {
@@ -286,6 +277,7 @@ func (r *Replica) fetched(j *fetchJob, disk index.Disk, err error) {
 	case errors.Is(err, syncproto.ErrGone) || errors.Is(err, context.Canceled):
 		in.tries++
 		in.after = time.Now().Add(min(20*time.Millisecond<<min(in.tries, 7), 2*time.Second)) // it has another version by now, and will tell
+	case errors.Is(err, errOtherBytes): // it changed there while it was announced: it is asked for, or announced anew
 	case errors.Is(err, syncproto.ErrClosed):
 		in.after = time.Now().Add(50 * time.Millisecond)
 	default:

@@ -276,7 +276,10 @@ func TestNodeItselfIsRefused(t *testing.T) {
 }
 
 // serveLies serves blocks that are not what their hash says.
-func (l *liar) serveLies() {
+func (l *liar) serveLies() { l.serve(lies{}) }
+
+// serve answers what the node asks for from src.
+func (l *liar) serve(src syncproto.Source) {
 	l.n.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -287,7 +290,7 @@ func (l *liar) serveLies() {
 			if err != nil {
 				return
 			}
-			go syncproto.Serve(s, lies{})
+			go syncproto.Serve(s, src)
 		}
 	}()
 	l.t.Cleanup(func() { cancel(); <-done })

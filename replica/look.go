@@ -324,6 +324,8 @@ func (r *Replica) hashed(job hashJob, res hashResult) {
 		r.resume(job.path)
 	case !res.stable || h.again:
 		r.hash(job.path, h.info, job.scan)
+	case job.scan: // whatever happened to the name meanwhile has raised an event, or is below a directory that is compared again
+		r.foundContent(job, res, res.info)
 	default:
 		now, err := r.root.Lstat(job.path)
 		if err != nil || now.Inode != res.info.Inode || now.MTime != res.info.MTime || now.Size != res.info.Size {

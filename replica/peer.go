@@ -58,13 +58,10 @@ type peer struct {
 	cancel context.CancelCauseFunc
 	since  time.Time
 
-	out     []string        // paths to be announced, oldest first
-	queued  map[string]bool // those in out
-	seq     uint64
-	unacked map[uint64]string
-	clear   time.Time              // when all that was to be announced had last been dealt with
-	acks    []uint64               // to be sent
-	theirs  map[string]merkle.Hash // versions that the peer has told since the roots were last equal
+	announcing
+	clear  time.Time              // when all that was to be announced had last been dealt with
+	acks   []uint64               // to be sent
+	theirs map[string]merkle.Hash // versions that the peer has told since the roots were last equal
 
 	root   merkle.Hash   // the peer's, as last told
 	seen   merkle.Vector // by the peer, when it told root: all of it is in that tree
@@ -86,8 +83,7 @@ func (r *Replica) Serve(ctx context.Context, link Link) error {
 	defer stop()
 	p := &peer{
 		id: link.Peer(), link: link, conn: syncproto.NewConn(link.Control()), jobs: newJobQueue(), cancel: cancel,
-		since: time.Now(), queued: make(map[string]bool), unacked: make(map[uint64]string),
-		theirs: make(map[string]merkle.Hash),
+		since: time.Now(), announcing: newAnnouncing(), theirs: make(map[string]merkle.Hash),
 	}
 	defer p.conn.Close()
 	hello, err := r.shakeHands(ctx, p)
@@ -109,6 +105,7 @@ func (r *Replica) serve(ctx context.Context, p *peer, hello *syncproto.Hello) er
 		})
 	}
 	r.workers.Go(func() { r.serveBlocks(ctx, p) })
+	r.workers.Go(func() { r.announceFrom(ctx, p) })
 	stop := make(chan struct{})
 	r.workers.Go(func() { // the queue to the peer has room again
 		for {

@@ -297,7 +297,7 @@ func (r *Replica) agree(path string, e *merkle.Entry, from *peer) {
 	delete(r.inline, path)
 	for _, p := range r.peers {
 		if p != from {
-			p.tell(path)
+			p.tell(path, true)
 		}
 	}
 }

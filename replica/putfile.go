@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"resonate/index"
@@ -34,6 +35,19 @@ func (r *Replica) tempFor(p *putting) (string, index.Disk, error) {
 	return temp, p.in.disk, err
 }
 
+// makeWhole takes the ending of a partial file from the temporary file of in, which is about to displace something.
+func (r *Replica) makeWhole(in *incoming) error {
+	whole, was := strings.CutSuffix(in.temp, partial)
+	if !was {
+		return nil
+	}
+	err := r.root.Move("fetch.whole", in.temp, whole)
+	if err == nil {
+		in.temp = whole
+	}
+	return err
+}
+
 // putNew puts a file or symlink where nothing stands.
 func (r *Replica) putNew(p *putting, _ index.Disk) error {
 	temp, disk, err := r.tempFor(p)
@@ -43,6 +57,7 @@ func (r *Replica) putNew(p *putting, _ index.Disk) error {
 	if err := r.intend(p, temp, disk); err != nil {
 		return err
 	}
+	r.own.add(p.in.path, disk)
 	err = r.inWritable(p.in.path, func() error { return r.root.Move("apply.new", temp, p.in.path) })
 	if errors.Is(err, fs.ErrExist) {
 		r.look(p.in.path, false)
@@ -62,6 +77,9 @@ func (r *Replica) putOver(p *putting, have index.Disk) error {
 	if err := r.notBusy(p.in, path); err != nil {
 		return err
 	}
+	if err := r.makeWhole(p.in); err != nil {
+		return err
+	}
 	temp, disk, err := r.tempFor(p)
 	if err != nil {
 		return err
@@ -70,6 +88,7 @@ func (r *Replica) putOver(p *putting, have index.Disk) error {
 		return err
 	}
 	swap := func() error { return r.root.Exchange("apply.swap", temp, path) }
+	r.own.add(path, disk)
 	if err := r.inWritable(path, swap); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			r.look(path, false)

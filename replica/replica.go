@@ -76,6 +76,7 @@ type Replica struct {
 	ctx     context.Context // ends with Run
 	stop    context.CancelCauseFunc
 
+	own       ownFiles
 	hashJobs  chan hashJob
 	temporary tempNames
 	abandoned bool // Run ended before all was written down
@@ -176,7 +177,7 @@ func (r *Replica) Run(ctx context.Context) error {
 		return err
 	}
 	w, err := watcher.New(watcher.Options{
-		Root: r.root.Name(), Skip: isOurs, Busy: r.busyWriting, Sentinel: watchDir, Log: r.log,
+		Root: r.root.Name(), Skip: isOurs, Busy: r.busyWriting, Own: r.own.has, Sentinel: watchDir, Log: r.log,
 	})
 	if err != nil {
 		return err
@@ -188,7 +189,9 @@ func (r *Replica) Run(ctx context.Context) error {
 		}
 	})
 	r.startHashers()
-	r.workers.Go(func() { r.fetchFrom(r.fetchLocal, nil) })
+	for range smallWriters {
+		r.workers.Go(func() { r.writeSmallFrom(r.fetchLocal) })
+	}
 	r.startScan("", true)
 	r.workers.Go(r.trimHistoryNowAndThen)
 	r.loop()
@@ -261,6 +264,9 @@ func (r *Replica) turn(now time.Time) {
 	if now.Sub(r.lastMarker) >= markerInterval {
 		r.lastMarker = now
 		r.checkMarker()
+		if r.idle() {
+			r.own.forget()
+		}
 	}
 	r.wakeIn(markerInterval - now.Sub(r.lastMarker))
 	if r.scanned && now.Sub(r.lastScan) >= rescanInterval && r.scans == 0 {
@@ -289,6 +295,7 @@ func (r *Replica) checkMarker() bool {
 		_, err = r.root.Lstat(markerPath)
 	}
 	if err == nil {
+		_ = r.root.Pin(tmpDir) // where that fails, it is found anew each time, or whoever needs it tells
 		return true
 	}
 	if r.ctx.Err() == nil {

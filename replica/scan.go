@@ -22,12 +22,7 @@ const rescanInterval = 10 * time.Minute
 // A listing is one directory as a scan has seen it.
 type listing struct {
 	dir     string
-	entries []listed
-}
-
-type listed struct {
-	name string
-	info beneath.Info
+	entries []beneath.Stat
 }
 
 // startScan has everything below dir compared with the records: by what stat tells, without reading content. Scans run
@@ -91,26 +86,19 @@ func (s *scan) dir(dir string) {
 	if at == "" {
 		at = "."
 	}
-	names, err := s.r.root.ReadDir(at)
+	names, err := s.r.root.StatDir(at)
 	if err != nil {
 		s.failed(dir, err)
 		return
 	}
-	l := listing{dir: dir, entries: make([]listed, 0, len(names))}
+	l := listing{dir: dir, entries: names}
 	var dirs []string
 	for _, e := range names {
 		path := merkle.Join(dir, e.Name)
-		if isOurs(path) {
-			continue
+		if e.Err != nil {
+			s.failed(path, e.Err)
 		}
-		info, err := s.r.root.Lstat(path)
-		if err != nil {
-			s.failed(path, err)
-			l.entries = append(l.entries, listed{name: e.Name})
-			continue
-		}
-		l.entries = append(l.entries, listed{e.Name, info})
-		if info.Kind == beneath.Dir {
+		if e.Info.Kind == beneath.Dir && !isOurs(path) {
 			dirs = append(dirs, path)
 		}
 	}
@@ -152,17 +140,21 @@ func (s *scan) send() {
 	}
 }
 
-// compare compares a listing with the records. What differs is looked at again, since it may be late.
+// compare compares a listing with the records. What differs is looked at again, since it may be late; but for a file that is
+// new, which is opened in any case.
 func (r *Replica) compare(l listing) {
 	if r.unreadable(l.dir) {
 		r.problem(l.dir, "", "")
 	}
 	seen := make(map[string]bool, len(l.entries))
 	for _, e := range l.entries {
-		seen[e.name] = true
-		path := merkle.Join(l.dir, e.name)
-		rec := r.records[path]
-		if rec == nil || !sameDisk(rec.disk, e.info) {
+		seen[e.Name] = true
+		path := merkle.Join(l.dir, e.Name)
+		switch rec := r.records[path]; {
+		case isOurs(path):
+		case rec == nil && e.Info.Kind == beneath.File:
+			r.foundFile(path, e.Info, true)
+		case rec == nil || !sameDisk(rec.disk, e.Info):
 			r.look(path, true)
 		}
 	}

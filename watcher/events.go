@@ -65,6 +65,8 @@ func (w *Watcher) changed(rel string, op fsnotify.Op, away bool) {
 		w.report(rel)
 	case fi.IsDir():
 		w.push(rel, true)
+	case !op.Has(fsnotify.Write) && !op.Has(fsnotify.Chmod) && w.own(rel, fi):
+		// Whoever changes it from now on raises another event.
 	case op&^(fsnotify.Write|fsnotify.Chmod) == 0 && w.settling.has(rel):
 		// The next look at it sees this change too.
 	case op == fsnotify.Chmod:
@@ -72,6 +74,11 @@ func (w *Watcher) changed(rel string, op fsnotify.Op, away bool) {
 	default:
 		w.file(rel, fi.Mode().Type())
 	}
+}
+
+// own tells whether the reader put there what stands at a path.
+func (w *Watcher) own(rel string, fi fs.FileInfo) bool {
+	return w.o.Own(rel, identify(fi).ino, fi)
 }
 
 // file reports a file, or lets it settle if it is still being written.

@@ -155,9 +155,13 @@ func (w *Watcher) found(j job, rel string, typ fs.FileMode) {
 	if typ.IsDir() {
 		w.todo = append(w.todo, job{rel, j.report, w.epochs.join(j.epoch)})
 	}
-	if j.report && !typ.IsDir() {
-		w.file(rel, typ)
+	if !j.report || typ.IsDir() {
+		return
 	}
+	if fi, err := w.lstat(rel); err == nil && w.own(rel, fi) {
+		return
+	}
+	w.file(rel, typ)
 }
 
 // drop ends the watches at and below a path, and forgets what was uncovered there.

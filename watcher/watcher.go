@@ -34,11 +34,12 @@ var errStopped = errors.New("watcher has stopped")
 // Options say what to watch. All paths but Root are relative to it and slash-separated.
 // The functions are called from the goroutine of Run, and must not call the Watcher.
 type Options struct {
-	Root     string                 // absolute path of the folder
-	Skip     func(path string) bool // true: the path, and all below it, is neither watched nor reported; nil: never
-	Busy     func(path string) bool // true: somebody has the regular file open for writing; takes microseconds; nil: never
-	Sentinel string                 // an existing directory, under a skipped path, for the files that Flush makes; "": no Flush
-	Log      *slog.Logger           // nil: silent
+	Root     string                                               // absolute path of the folder
+	Skip     func(path string) bool                               // true: the path, and all below it, is neither watched nor reported; nil: never
+	Busy     func(path string) bool                               // true: somebody has the regular file open for writing; takes microseconds; nil: never
+	Own      func(path string, inode uint64, fi fs.FileInfo) bool // true: the reader put this file there itself, and knows it; nil: never
+	Sentinel string                                               // an existing directory, under a skipped path, for the files that Flush makes; "": no Flush
+	Log      *slog.Logger                                         // nil: silent
 }
 
 // timing is the defaults that tests shorten.
@@ -114,6 +115,9 @@ func New(o Options) (*Watcher, error) {
 	}
 	if o.Busy == nil {
 		o.Busy = func(string) bool { return false }
+	}
+	if o.Own == nil {
+		o.Own = func(string, uint64, fs.FileInfo) bool { return false }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

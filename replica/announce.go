@@ -1,0 +1,186 @@
+package replica
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"resonate/merkle"
+	"resonate/syncproto"
+)
+
+// Bounds of what is under way with one peer.
+const (
+	maxUnacked   = 4096    // announcements that the peer has not dealt with yet
+	maxBatch     = 512     // announcements encoded at a time
+	maxQueued    = 1 << 20 // bytes in the queue to the peer above which no announcement is added
+	announceSize = 256 << 10
+)
+
+// alongNear and alongFar are how many bytes of small files may be on their way in announcements, to a peer nearer than
+// nearRTT and to others. What is beyond it the peer fetches over its block streams, so that on a slow line no message waits
+// behind much more than this.
+const (
+	alongNear = 8 << 20
+	alongFar  = 256 << 10
+	nearRTT   = 2 * time.Millisecond
+)
+
+// announcing is what the loop knows of the announcements to one peer.
+type announcing struct {
+	out     []string        // paths to be announced, oldest first
+	queued  map[string]bool // those in out; true: the bytes of a small file may go along
+	seq     uint64
+	unacked map[uint64]unacked
+	along   int                           // bytes in unacked
+	loads   chan []syncproto.Announcement // batches of which files are to be read first
+	loading int                           // batches that announceFrom has not sent yet
+}
+
+// An unacked announcement is one that the peer has not dealt with yet.
+type unacked struct {
+	path  string
+	along int // bytes that went with it
+}
+
+// maxLoading is how many batches are being read or wait for it.
+const maxLoading = 2
+
+func newAnnouncing() announcing {
+	return announcing{
+		queued: make(map[string]bool), unacked: make(map[uint64]unacked),
+		loads: make(chan []syncproto.Announcement, maxLoading),
+	}
+}
+
+// tell has path announced; along tells that the peer has no use for anything but all of it.
+func (a *announcing) tell(path string, along bool) {
+	if before, ok := a.queued[path]; ok {
+		a.queued[path] = before || along
+		return
+	}
+	a.queued[path] = along
+	a.out = append(a.out, path)
+}
+
+func (a *announcing) acked(seq uint64) {
+	a.along -= a.unacked[seq].along
+	delete(a.unacked, seq)
+}
+
+// mostAlong returns how many bytes of small files may be on their way to p.
+func (p *peer) mostAlong() int {
+	if rtt := p.link.RTT(); rtt > 0 && rtt < nearRTT {
+		return alongNear
+	}
+	return alongFar
+}
+
+// pump announces what waits to be announced, as long as the peer keeps up.
+func (r *Replica) pump(p *peer) {
+	for len(p.out) > 0 && len(p.unacked) < maxUnacked && p.loading < maxLoading && p.conn.Queued() < maxQueued {
+		n := min(len(p.out), maxBatch)
+		list := make([]syncproto.Announcement, 0, n)
+		load, most := false, p.mostAlong()
+		for _, path := range p.out[:n] {
+			along := p.queued[path]
+			delete(p.queued, path)
+			e := r.tree.Get(path)
+			if e == nil || p.theirs[path] == e.Hash() {
+				continue
+			}
+			p.seq++
+			a := syncproto.Announcement{Seq: p.seq, Path: path, Entry: e, Data: r.inline[path]}
+			if rec := r.records[path]; rec != nil {
+				r.describe(&a, e, rec)
+				if along && len(a.Data) == 0 && p.along < most && goesAlong(e) && rec.disk.Kind == merkle.File {
+					a.Data, load = toLoad, true
+					p.along += int(e.Size)
+					p.unacked[p.seq] = unacked{path, int(e.Size)}
+				}
+			}
+			if _, ok := p.unacked[p.seq]; !ok {
+				p.unacked[p.seq] = unacked{path, 0}
+			}
+			list = append(list, a)
+		}
+		p.out = p.out[n:]
+		if load || p.loading > 0 { // in order
+			p.loading++
+			p.loads <- list
+			continue
+		}
+		for m := range syncproto.SplitAnnouncements(list, announceSize) {
+			r.send(p, m)
+		}
+	}
+	if len(p.out) == 0 {
+		p.out = nil
+		if len(p.unacked) == 0 {
+			p.clear = time.Now()
+		}
+	}
+}
+
+// goesAlong tells whether a file is small enough for its bytes to go with its announcement.
+func goesAlong(e *merkle.Entry) bool {
+	return e.Kind == merkle.File && e.Size > 0 && e.Size <= syncproto.MaxInline
+}
+
+// toLoad stands for the bytes of a file that are still to be read.
+var toLoad = make([]byte, 0, 1)
+
+// announceFrom reads the small files that are to go with their announcements, and sends these.
+func (r *Replica) announceFrom(ctx context.Context, p *peer) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case list := <-p.loads:
+			for i := range list {
+				if a := &list[i]; a.Data != nil && len(a.Data) == 0 {
+					a.Data = r.readAlong(a.Path, a.Entry.Size)
+				}
+			}
+			for m := range syncproto.SplitAnnouncements(list, announceSize) {
+				r.send(p, m)
+			}
+			r.post(func() {
+				p.loading--
+				r.pump(p)
+			})
+		}
+	}
+}
+
+// readAlong reads a small file; nil if it is not what it was any more: the peer then asks for it. Whether it is at all what was
+// announced, the peer sees by the hash.
+func (r *Replica) readAlong(path string, size int64) []byte {
+	f, err := r.root.OpenFile(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	data := make([]byte, size+1)
+	n, err := io.ReadFull(f, data)
+	if err != io.ErrUnexpectedEOF || int64(n) != size {
+		return nil
+	}
+	return data[:n]
+}
+
+// describe adds to an announcement what spares the peer a round trip.
+func (r *Replica) describe(a *syncproto.Announcement, e *merkle.Entry, rec *record) {
+	switch e.Kind {
+	case merkle.Dir:
+		if info, err := r.root.Lstat(a.Path); err == nil {
+			a.Hint = info.MTime
+		}
+	case merkle.File:
+		if rec.blocks != nil {
+			a.SetBlocks(rec.blocks)
+		} else if list, err := r.index.Blocks(a.Path); err == nil && list.Root() == e.Content {
+			a.SetBlocks(list)
+		}
+	}
+}
