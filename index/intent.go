@@ -22,6 +22,7 @@ type Intent struct {
 	Blocks merkle.BlockList // of what comes in; of a file of more than 65,536 blocks (some 8 GiB) they are left out
 	Temp   string           // relative path of the temporary file, which holds the displaced content after an exchange
 	Kept   string           // where in the history the displaced file goes; empty: nowhere
+	From   string           // of a move: the path from which all of it comes; Disk is then that of what moves
 }
 
 // Bounds of one intent.
@@ -43,9 +44,10 @@ const (
 	intentBlocks = 6 // bytes
 	intentTemp   = 7 // bytes
 	intentKept   = 8 // bytes
+	intentFrom   = 9 // bytes
 )
 
-var intentShape = shape{types: []protowire.Type{length, length, length, length, fixed, length, length, length}}
+var intentShape = shape{types: []protowire.Type{length, length, length, length, fixed, length, length, length, length}}
 
 func appendIntent(b []byte, i Intent) []byte {
 	var scratch [512]byte
@@ -58,7 +60,8 @@ func appendIntent(b []byte, i Intent) []byte {
 	b = appendFixed(b, intentHint, i.Hint)
 	b = merkle.AppendBytes(b, intentBlocks, i.Blocks.Append(scratch[:0]))
 	b = merkle.AppendBytes(b, intentTemp, i.Temp)
-	return merkle.AppendBytes(b, intentKept, i.Kept)
+	b = merkle.AppendBytes(b, intentKept, i.Kept)
+	return merkle.AppendBytes(b, intentFrom, i.From)
 }
 
 // decodeIntent reads what appendIntent wrote. It keeps no reference to b, and drops unknown fields.
@@ -81,6 +84,8 @@ func decodeIntent(b []byte) (i Intent, err error) {
 			i.Temp = string(f.Bytes)
 		case intentKept:
 			i.Kept = string(f.Bytes)
+		case intentFrom:
+			i.From = string(f.Bytes)
 		}
 		return err
 	})

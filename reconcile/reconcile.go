@@ -46,6 +46,19 @@ func Publish(agreed *merkle.Entry, have *merkle.Attributes, by Author) *merkle.E
 	return e
 }
 
+// Moved returns the entry that e, which was agreed at another path, is at the path to which it was moved, where stood (nil:
+// nothing) was agreed before: it has seen both, and its content is as old as it was. Whoever knows the same e and stood derives
+// the same bytes.
+func Moved(e, stood *merkle.Entry, by Author) *merkle.Entry {
+	seen := e.Version.Vector
+	if stood != nil {
+		seen = seen.Join(stood.Version.Vector)
+	}
+	return e.WithVersion(merkle.Version{
+		Vector: seen.With(by.Node, by.Stamp), Author: by.Node, Stamp: by.Stamp, Token: by.Token, Content: e.Version.Origin(),
+	})
+}
+
 // same tells whether a person would see no difference. What a node cannot read (owner, link) is not compared.
 func same(a, b *merkle.Attributes) bool {
 	return a.Kind == b.Kind && a.Mode == b.Mode && a.Size == b.Size && a.MTime == b.MTime && a.Target == b.Target &&

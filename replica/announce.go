@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 
 	"resonate/merkle"
@@ -28,7 +29,7 @@ const (
 
 // announcing is what the loop knows of the announcements to one peer.
 type announcing struct {
-	out     []string        // paths to be announced, oldest first
+	out     []outgoing      // to be told, oldest first
 	queued  map[string]bool // those in out; true: the bytes of a small file may go along
 	seq     uint64
 	unacked map[uint64]unacked
@@ -37,9 +38,23 @@ type announcing struct {
 	loading int                           // batches that announceFrom has not sent yet
 }
 
+// outgoing is something to be told to a peer: what is agreed of a path, or an operation as a whole.
+type outgoing struct {
+	path string
+	op   *operation
+}
+
+// covers tells whether it is about a path that covers is true of.
+func (o outgoing) covers(covers func(string) bool) bool {
+	if o.op != nil {
+		return covers(o.op.from) || covers(o.op.to)
+	}
+	return covers(o.path)
+}
+
 // An unacked announcement is one that the peer has not dealt with yet.
 type unacked struct {
-	path  string
+	outgoing
 	along int // bytes that went with it
 }
 
@@ -60,8 +75,11 @@ func (a *announcing) tell(path string, along bool) {
 		return
 	}
 	a.queued[path] = along
-	a.out = append(a.out, path)
+	a.out = append(a.out, outgoing{path: path})
 }
+
+// tellOperation has an operation announced as a whole.
+func (a *announcing) tellOperation(op *operation) { a.out = append(a.out, outgoing{op: op}) }
 
 func (a *announcing) acked(seq uint64) {
 	a.along -= a.unacked[seq].along
@@ -76,49 +94,66 @@ func (p *peer) mostAlong() int {
 	return alongFar
 }
 
-// pump announces what waits to be announced, as long as the peer keeps up.
+// pump announces what waits to be announced, in order, as long as the peer keeps up.
 func (r *Replica) pump(p *peer) {
 	for len(p.out) > 0 && len(p.unacked) < maxUnacked && p.loading < maxLoading && p.conn.Queued() < maxQueued {
-		n := min(len(p.out), maxBatch)
-		list := make([]syncproto.Announcement, 0, n)
-		load, most := false, p.mostAlong()
-		for _, path := range p.out[:n] {
-			along := p.queued[path]
-			delete(p.queued, path)
-			e := r.tree.Get(path)
-			if e == nil || p.theirs[path] == e.Hash() {
-				continue
+		if op := p.out[0].op; op != nil {
+			if p.loading > 0 {
+				return // what came before it is still to be sent
 			}
+			p.out = p.out[1:]
 			p.seq++
-			a := syncproto.Announcement{Seq: p.seq, Path: path, Entry: e, Data: r.inline[path]}
-			if rec := r.records[path]; rec != nil {
-				r.describe(&a, e, rec)
-				if along && len(a.Data) == 0 && p.along < most && goesAlong(e) && rec.disk.Kind == merkle.File {
-					a.Data, load = toLoad, true
-					p.along += int(e.Size)
-					p.unacked[p.seq] = unacked{path, int(e.Size)}
-				}
-			}
-			if _, ok := p.unacked[p.seq]; !ok {
-				p.unacked[p.seq] = unacked{path, 0}
-			}
-			list = append(list, a)
-		}
-		p.out = p.out[n:]
-		if load || p.loading > 0 { // in order
-			p.loading++
-			p.loads <- list
+			p.unacked[p.seq] = unacked{outgoing: outgoing{op: op}}
+			r.send(p, op.message(p.seq))
 			continue
 		}
-		for m := range syncproto.SplitAnnouncements(list, announceSize) {
-			r.send(p, m)
-		}
+		r.pumpPaths(p)
 	}
 	if len(p.out) == 0 {
 		p.out = nil
 		if len(p.unacked) == 0 {
 			p.clear = time.Now()
 		}
+	}
+}
+
+// pumpPaths announces the next paths, up to an operation.
+func (r *Replica) pumpPaths(p *peer) {
+	n := min(len(p.out), maxBatch)
+	if i := slices.IndexFunc(p.out[:n], func(o outgoing) bool { return o.op != nil }); i >= 0 {
+		n = i
+	}
+	list := make([]syncproto.Announcement, 0, n)
+	load, most := false, p.mostAlong()
+	for _, o := range p.out[:n] {
+		along := p.queued[o.path]
+		delete(p.queued, o.path)
+		e := r.tree.Get(o.path)
+		if e == nil || p.theirs[o.path] == e.Hash() {
+			continue
+		}
+		p.seq++
+		a := syncproto.Announcement{Seq: p.seq, Path: o.path, Entry: e, Data: r.inline[o.path]}
+		u := unacked{outgoing: o}
+		if rec := r.records[o.path]; rec != nil {
+			r.describe(&a, e, rec)
+			if along && len(a.Data) == 0 && p.along < most && goesAlong(e) && rec.disk.Kind == merkle.File {
+				a.Data, load = toLoad, true
+				u.along = int(e.Size)
+			}
+		}
+		p.along += u.along
+		p.unacked[p.seq] = u
+		list = append(list, a)
+	}
+	p.out = p.out[n:]
+	if load || p.loading > 0 { // in order
+		p.loading++
+		p.loads <- list
+		return
+	}
+	for m := range syncproto.SplitAnnouncements(list, announceSize) {
+		r.send(p, m)
 	}
 }
 

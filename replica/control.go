@@ -123,8 +123,8 @@ func (r *Replica) workFor(p *peer) (send, receive control.Work) {
 			send.Bytes += e.Size
 		}
 	}
-	for _, path := range p.out {
-		count(path)
+	for _, o := range p.out {
+		count(o.path)
 	}
 	for _, u := range p.unacked {
 		count(u.path)
@@ -298,11 +298,11 @@ func (r *Replica) has(p *peer, w *waiter, covers func(string) bool) bool {
 		return p.clear.After(w.since)
 	}
 	for _, u := range p.unacked {
-		if covers(u.path) {
+		if u.covers(covers) {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(p.out, covers)
+	return !slices.ContainsFunc(p.out, func(o outgoing) bool { return o.covers(covers) })
 }
 
 func anyKey[V any](m map[string]V, covers func(string) bool) bool {

@@ -63,7 +63,7 @@ func (r *Replica) handle(p *peer, m syncproto.Message) error {
 	case *syncproto.Levels:
 		err = r.handleLevels(p, m)
 	case *syncproto.AskEntries:
-		err = r.eachAllowed(m.Paths, func(path string) { r.askedFor(p, path, false) })
+		err = r.handleAskEntries(p, m.Paths)
 	case *syncproto.AskSubtrees:
 		err = r.eachAllowed(m.Paths, func(dir string) {
 			for path := range r.tree.All(dir) {
@@ -72,14 +72,15 @@ func (r *Replica) handle(p *peer, m syncproto.Message) error {
 		})
 		r.pump(p)
 	case *syncproto.Move:
-		r.send(p, &syncproto.Expand{Seq: m.Seq})
+		err = r.handleMove(p, m)
 	case *syncproto.RemoveAll:
-		r.send(p, &syncproto.Expand{Seq: m.Seq})
+		err = r.handleRemoveAll(p, m)
+	case *syncproto.Expand:
+		r.expand(p, m.Seq)
 	case *syncproto.Bye:
 		return &ByeError{m.Reason}
 	case *syncproto.Unknown:
 		r.log.Debug("message of a kind not known here: skipped", "peer", p.id.Short(), "kind", m.Kind)
-	case *syncproto.Expand: // nothing here was ever sent that needs it
 	default:
 		err = fmt.Errorf("%T out of order", m)
 	}
@@ -99,6 +100,22 @@ func (r *Replica) eachAllowed(paths []string, do func(string)) error {
 	return nil
 }
 
+// handleAskEntries announces what was asked for: what lives first, so that a peer never has neither name of what was moved.
+func (r *Replica) handleAskEntries(p *peer, paths []string) error {
+	var gone []string
+	err := r.eachAllowed(paths, func(path string) {
+		if r.tree.Get(path).Live() {
+			r.askedFor(p, path, false)
+		} else {
+			gone = append(gone, path)
+		}
+	})
+	for _, path := range gone {
+		r.askedFor(p, path, false)
+	}
+	return err
+}
+
 // askedFor announces a path that the peer says it lacks, whatever it told before; bare tells that it has nothing there.
 func (r *Replica) askedFor(p *peer, path string, bare bool) {
 	delete(p.theirs, path)
@@ -115,7 +132,7 @@ func (r *Replica) handleAnnouncements(p *peer, m *syncproto.Announcements) error
 		p.theirs[a.Path] = a.Entry.Hash()
 		r.take(&incoming{
 			path: a.Path, theirs: a.Entry, hint: a.Hint, blocks: a.Blocks, data: a.Data,
-			from: []*peer{p}, acks: []ack{{p, a.Seq}},
+			from: []*peer{p}, acks: []ack{{to: p, seq: a.Seq}},
 		})
 	}
 	return nil

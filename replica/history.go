@@ -18,7 +18,8 @@ import (
 )
 
 // The history holds what was displaced or deleted, as plain files: .resonate/history/PATH~TIME, TIME being when it was
-// displaced, in UTC to the microsecond.
+// displaced, in UTC to the microsecond. A directory that was deleted with all that was in it is kept as it was under such a
+// name.
 const keptLayout = "20060102T150405.000000Z"
 
 // keptMark separates a kept file's name from its time.
@@ -74,17 +75,67 @@ func (r *Replica) kept(p string, each func(control.Kept) error) error {
 		return r.keptBelow("", each)
 	}
 	if err := r.keptIn(dir, func(k control.Kept) error {
-		if k.Path == merkle.Join(dir, keptName(name)) {
-			k.Path = p // a long name is kept under a shortened one
+		base := merkle.Join(dir, keptName(name))
+		if rest, ok := strings.CutPrefix(k.Path, base); ok && (rest == "" || rest[0] == '/') {
+			k.Path = p + rest // a long name is kept under a shortened one
 			return each(k)
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
+	if err := r.keptWithin(p, each); err != nil {
+		return err
+	}
 	return r.keptBelow(p, each)
 }
 
+// keptWithin yields what was kept of p and below with a directory above it.
+func (r *Replica) keptWithin(p string, each func(control.Kept) error) error {
+	for above, _ := merkle.SplitPath(p); above != ""; above, _ = merkle.SplitPath(above) {
+		dir, name := merkle.SplitPath(above)
+		entries, err := r.root.ReadDir(path.Join(historyDir, dir))
+		if err != nil {
+			if absent(err) {
+				continue
+			}
+			return err
+		}
+		for _, e := range entries {
+			if base, at, ok := parseKept(e.Name); ok && base == keptName(name) {
+				if err := r.keptWhole(path.Join(historyDir, dir, e.Name)+p[len(above):], p, at, each); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// keptWhole yields what lies at file, which was displaced from p at a time, and all below it.
+func (r *Replica) keptWhole(file, p string, at time.Time, each func(control.Kept) error) error {
+	info, err := r.root.Lstat(file)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	if info.Kind != beneath.Dir {
+		return each(control.Kept{
+			Path: p, Time: at, Size: info.Size, MTime: time.Unix(0, info.MTime), Kind: kindOf(info.Kind).String(), File: file,
+		})
+	}
+	entries, err := r.root.ReadDir(file)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	for _, e := range entries {
+		if err := r.keptWhole(path.Join(file, e.Name), merkle.Join(p, e.Name), at, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keptIn yields what was displaced from names in dir.
 func (r *Replica) keptIn(dir string, each func(control.Kept) error) error {
 	entries, err := r.root.ReadDir(path.Join(historyDir, dir))
 	if err != nil {
@@ -92,19 +143,10 @@ func (r *Replica) keptIn(dir string, each func(control.Kept) error) error {
 	}
 	for _, e := range entries {
 		base, at, ok := parseKept(e.Name)
-		file := path.Join(historyDir, dir, e.Name)
 		if !ok {
 			continue
 		}
-		info, err := r.root.Lstat(file)
-		if err != nil || info.Kind == beneath.Dir {
-			continue
-		}
-		k := control.Kept{
-			Path: merkle.Join(dir, base), Time: at, Size: info.Size, MTime: time.Unix(0, info.MTime),
-			Kind: kindOf(info.Kind).String(), File: file,
-		}
-		if err := each(k); err != nil {
+		if err := r.keptWhole(path.Join(historyDir, dir, e.Name), merkle.Join(dir, base), at, each); err != nil {
 			return err
 		}
 	}
@@ -121,6 +163,9 @@ func (r *Replica) keptBelow(dir string, each func(control.Kept) error) error {
 	}
 	for _, e := range entries {
 		sub := merkle.Join(dir, e.Name)
+		if _, _, whole := parseKept(e.Name); whole {
+			continue
+		}
 		if info, err := r.root.Lstat(path.Join(historyDir, sub)); err != nil || info.Kind != beneath.Dir {
 			continue
 		}

@@ -40,8 +40,20 @@ type hashResult struct {
 
 // observe takes in what the watcher reports.
 func (r *Replica) observe(b watcher.Batch) {
-	for _, path := range b.Paths {
-		r.look(path, false)
+	type standing struct {
+		path string
+		info beneath.Info
+	}
+	var there []standing
+	for _, path := range b.Paths { // what is gone first: it may be what is found elsewhere
+		if info, err := r.root.Lstat(path); err != nil || path == "." || isOurs(path) {
+			r.look(path, false)
+		} else {
+			there = append(there, standing{path, info})
+		}
+	}
+	for _, s := range there {
+		r.found(s.path, s.info, false)
 	}
 	for _, dir := range b.Rescan {
 		if dir == "." {
@@ -80,6 +92,9 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 	rec := r.records[path]
 	if info.Kind != beneath.Dir && rec != nil && rec.disk.Kind == merkle.Dir {
 		r.foundMissingBelow(path, scan)
+	}
+	if r.movedTo(path, info) {
+		rec = r.records[path]
 	}
 	switch info.Kind {
 	case beneath.Dir:
@@ -209,6 +224,7 @@ func (r *Replica) missing(path string, scan bool) {
 		r.unchanged(path)
 		return
 	}
+	r.gone[r.records[path].disk.Inode] = path
 	r.changed(&change{path: path, scan: scan})
 }
 

@@ -22,6 +22,7 @@ type change struct {
 	data       []byte
 	scan       bool
 	reinstated bool // held changes: being undone
+	told       bool // the peers are told of it as part of a larger operation
 }
 
 // hashState is that of a file being read.
@@ -51,6 +52,7 @@ type publishing struct {
 	unclean   bool      // after an unclean boot, until the first scan has ended: what it finds differing is suspect
 	before    string    // then: which boot it was
 	rescan    map[string]bool
+	gone      map[uint64]string // inode -> path, of what changes says to have gone; may be out of date
 	inline    map[string][]byte // bytes of small files just published, to travel with their announcement
 }
 
@@ -59,6 +61,7 @@ func (p *publishing) init(b reconcile.Burst) {
 	p.hashing = make(map[string]*hashState)
 	p.held = make(map[string]*heldChange)
 	p.rescan = make(map[string]bool)
+	p.gone = make(map[uint64]string)
 	p.inline = make(map[string][]byte)
 	p.guard.Burst = b
 }
@@ -98,6 +101,7 @@ func (r *Replica) guards(c *change) bool {
 // flush lets out what has gathered, unless it is a burst of deletions or rewrites.
 func (r *Replica) flush(now time.Time) {
 	if len(r.changes) == 0 {
+		clear(r.gone)
 		return
 	}
 	var guarded []*change
@@ -206,8 +210,12 @@ func (r *Replica) letOut(which func(*change) bool) {
 		return
 	}
 	slices.SortFunc(out, publishOrder)
+	removals := r.removals(out, by)
 	for _, c := range out {
 		r.publish(c, by)
+	}
+	for _, op := range removals {
+		r.tellAll(op, nil)
 	}
 	for _, c := range out {
 		r.resume(c.path)
@@ -258,7 +266,11 @@ func (r *Replica) publish(c *change, by reconcile.Author) {
 		return
 	}
 	r.stamped(by)
-	r.agree(c.path, e, nil)
+	if c.told {
+		r.agreeUntold(c.path, e)
+	} else {
+		r.agree(c.path, e, nil)
+	}
 	if len(c.data) > 0 {
 		if len(r.inline) >= maxInline {
 			clear(r.inline) // those who have not been told yet will ask
@@ -287,6 +299,16 @@ func (r *Replica) bygone(e *merkle.Entry) bool {
 
 // agree makes e what is agreed of path, and has all peers told but those who have it.
 func (r *Replica) agree(path string, e *merkle.Entry, from *peer) {
+	r.agreeUntold(path, e)
+	for _, p := range r.peers {
+		if p != from {
+			p.tell(path, true)
+		}
+	}
+}
+
+// agreeUntold makes e what is agreed of path; the peers are told of it as part of something larger.
+func (r *Replica) agreeUntold(path string, e *merkle.Entry) {
 	r.tree.Put(path, e)
 	if r.bygone(e) {
 		r.tree.Remove(path)
@@ -295,11 +317,6 @@ func (r *Replica) agree(path string, e *merkle.Entry, from *peer) {
 	r.touch(path)
 	r.lastChange = time.Now()
 	delete(r.inline, path)
-	for _, p := range r.peers {
-		if p != from {
-			p.tell(path, true)
-		}
-	}
 }
 
 // suspect decides over a change that the first scan after an unclean boot has found: what a crash of the machine left

@@ -29,6 +29,14 @@ func (r *Replica) recoverIntent(i index.Intent) error {
 	if err = ignoreMissing(err); err != nil {
 		return err
 	}
+	switch {
+	case i.From != "":
+		r.recoverMove(i, info)
+		return nil
+	case i.Entry.Kind == merkle.Tombstone && i.Disk.Kind == merkle.Dir:
+		r.recoverRemoval(i, info)
+		return nil
+	}
 	before := r.diskAt(i.Path)
 	info = r.finishMetadata(i, info, before)
 	happened := false
@@ -63,6 +71,33 @@ func (r *Replica) recoverIntent(i index.Intent) error {
 		r.recoverCopy(i, mine, before)
 	}
 	return nil
+}
+
+// recoverMove makes a move agreed that has happened.
+func (r *Replica) recoverMove(i index.Intent, info beneath.Info) {
+	e := r.tree.Get(i.From)
+	done := info.Kind != 0 && kindOf(info.Kind) == i.Disk.Kind && info.Inode == i.Disk.Inode
+	if !done || pathAllowed(i.From) != nil || !e.Live() || r.diskAt(i.From).Inode != i.Disk.Inode || r.tree.Get(i.Path).Live() {
+		return
+	}
+	if _, err := r.root.Lstat(i.From); !absent(err) {
+		return
+	}
+	r.relocate(i.From, i.Path, madeBy(i.Entry.Version))
+}
+
+// recoverRemoval makes the deletion of a directory and all below it agreed that has happened.
+func (r *Replica) recoverRemoval(i index.Intent, info beneath.Info) {
+	away, err := r.root.Lstat(i.Temp)
+	if err != nil || !strings.HasPrefix(i.Temp, historyDir+"/") || away.Inode != i.Disk.Inode || info.Kind != 0 ||
+		!r.tree.Get(i.Path).Live() || r.diskAt(i.Path).Inode != i.Disk.Inode {
+		return
+	}
+	r.removed(i.Path, madeBy(i.Entry.Version))
+}
+
+func madeBy(v merkle.Version) reconcile.Author {
+	return reconcile.Author{Node: v.Author, Stamp: v.Stamp, Token: v.Token}
 }
 
 // recoverCopy makes the conflict copy that a swap has left beside the path agreed: found by a scan, it would pass for a

@@ -149,15 +149,22 @@ func (r *Replica) compare(l listing) {
 	seen := make(map[string]bool, len(l.entries))
 	for _, e := range l.entries {
 		seen[e.Name] = true
+	}
+	r.compareMissing(l, seen) // first: what is gone may be what is found under another name
+	for _, e := range l.entries {
 		path := merkle.Join(l.dir, e.Name)
 		switch rec := r.records[path]; {
 		case isOurs(path):
 		case rec == nil && e.Info.Kind == beneath.File:
-			r.foundFile(path, e.Info, true)
+			r.found(path, e.Info, true)
 		case rec == nil || !sameDisk(rec.disk, e.Info):
 			r.look(path, true)
 		}
 	}
+}
+
+// compareMissing looks at what was known in a directory and is not listed.
+func (r *Replica) compareMissing(l listing, seen map[string]bool) {
 	var missing []string
 	for name := range r.tree.Children(l.dir) {
 		if !seen[name] {

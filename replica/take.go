@@ -37,21 +37,23 @@ type incoming struct {
 	busy  time.Time // since when somebody has the file here open for writing
 }
 
-// An ack answers an announcement.
+// An ack answers an announcement, or an operation once all that follows from it is dealt with.
 type ack struct {
-	to  *peer
-	seq uint64
+	to   *peer
+	seq  uint64
+	left *int // how many still have a part in it; nil: it is this one's alone
 }
 
 // applying is the loop's state of what comes in.
 type applying struct {
-	incoming map[string][]*incoming // by path, the first one being worked on
-	ready    map[string]bool        // paths to go on with in this turn
-	waiting  map[string][]string    // directory -> paths that wait for something to change there
-	later    map[string]time.Time   // paths to be tried again at a time
-	linger   map[string]bool        // directories that were deleted by a peer but hold something live
-	hints    map[string]bool        // directories whose mtime is to be set when all is in
-	received reception              // since nothing was last under way
+	incoming map[string][]*incoming  // by path, the first one being worked on
+	ready    map[string]bool         // paths to go on with in this turn
+	waiting  map[string][]string     // directory -> paths that wait for something to change there
+	later    map[string]time.Time    // paths to be tried again at a time
+	linger   map[string]bool         // directories that were deleted by a peer but hold something live
+	hints    map[string]bool         // directories whose mtime is to be set when all is in
+	arriving map[merkle.Hash]arrival // by content: files on their way in
+	received reception               // since nothing was last under way
 }
 
 // A reception counts what comes in, for the progress line.
@@ -68,6 +70,41 @@ func (a *applying) init() {
 	a.later = make(map[string]time.Time)
 	a.linger = make(map[string]bool)
 	a.hints = make(map[string]bool)
+	a.arriving = make(map[merkle.Hash]arrival)
+}
+
+// An arrival is a content that is on its way in.
+type arrival struct {
+	count int
+	path  string // of one of them
+}
+
+// arrives counts by (1, or -1 when it is over) what in brings.
+func (a *applying) arrives(in *incoming, by int) {
+	e := in.theirs
+	if e.Kind != merkle.File || e.Size == 0 {
+		return
+	}
+	now := a.arriving[e.Content]
+	if now.count += by; now.count == 0 {
+		delete(a.arriving, e.Content)
+		return
+	}
+	now.path = in.path
+	a.arriving[e.Content] = now
+}
+
+// maxArrival is how long a deletion waits for the same content to have come under another name.
+const maxArrival = 30 * time.Second
+
+// awaits returns the path that a deletion waits for: the content to be deleted is on its way in under that name, too. So there
+// is no moment at which what was moved elsewhere has neither name here; and it need not be fetched.
+func (r *Replica) awaits(in *incoming, mine *merkle.Entry) (string, bool) {
+	if in.theirs.Live() || !mine.Live() || mine.Kind != merkle.File || time.Since(in.came) > maxArrival {
+		return "", false
+	}
+	a, ok := r.arriving[mine.Content]
+	return a.path, ok && a.path != in.path
 }
 
 // errChangedHere tells that a path is not as recorded: what was found there is published first.
@@ -104,11 +141,14 @@ func (r *Replica) take(in *incoming) {
 		case order == merkle.After && !last.fetching && last.temp == "":
 			in.acks = append(in.acks, last.acks...)
 			queue[n-1] = in
+			r.arrives(last, -1)
+			r.arrives(in, 1)
 			r.resume(in.path)
 			return
 		}
 	}
 	r.incoming[in.path] = append(queue, in)
+	r.arrives(in, 1)
 	if r.received.total == 0 {
 		r.received.since = time.Now()
 	}
@@ -127,14 +167,16 @@ func (r *Replica) reinstate(path string) {
 	blocks, _ := r.blockList(path)
 	in := &incoming{path: path, theirs: r.tree.Get(path), blocks: blocks, reinstate: true}
 	r.incoming[path] = append([]*incoming{in}, r.incoming[path]...)
+	r.arrives(in, 1)
 	r.resume(path)
 }
 
 // withdraw gives up reinstating path.
 func (r *Replica) withdraw(path string) {
-	r.incoming[path] = slices.DeleteFunc(r.incoming[path], func(in *incoming) bool { return in.reinstate })
-	if len(r.incoming[path]) == 0 {
-		delete(r.incoming, path)
+	for _, in := range slices.Clone(r.incoming[path]) {
+		if in.reinstate {
+			r.drop(in)
+		}
 	}
 	r.resume(path)
 }
@@ -262,6 +304,9 @@ func (r *Replica) step(in *incoming) error {
 			r.hint(in.path, in.hint)
 		}
 		return nil
+	}
+	if path, ok := r.awaits(in, mine); ok {
+		return waitError{path}
 	}
 	if err := r.makeWay(in); err != nil {
 		return err
@@ -403,6 +448,11 @@ func (r *Replica) dealtWith(in *incoming) {
 		r.removeOrLeave("apply.unneeded", in.temp)
 	}
 	for _, a := range in.acks {
+		if a.left != nil {
+			if *a.left--; *a.left > 0 {
+				continue
+			}
+		}
 		a.to.acks = append(a.to.acks, a.seq)
 	}
 	r.drop(in)
@@ -413,6 +463,7 @@ func (r *Replica) dealtWith(in *incoming) {
 
 // drop takes an incoming version out of its queue.
 func (r *Replica) drop(in *incoming) {
+	r.arrives(in, -1)
 	queue := slices.DeleteFunc(r.incoming[in.path], func(o *incoming) bool { return o == in })
 	if len(queue) == 0 {
 		delete(r.incoming, in.path)

@@ -31,12 +31,13 @@ func (a *Announcement) SetBlocks(list merkle.BlockList) {
 	}
 }
 
-// A Move tells that a path and all below it is now elsewhere, by one operation. A receiver whose subtree has the hash
-// State derives every entry and tombstone; another answers with Expand.
+// A Move tells that a path and all below it is now elsewhere, by one operation. A receiver whose subtrees have the hashes
+// State and Stood derives every entry and tombstone; another answers with Expand.
 type Move struct {
 	Seq      uint64
 	From, To string
-	State    merkle.Hash   // over the subtree, its own entry included
+	State    merkle.Hash   // over the subtree at From, its own entry included
+	Stood    merkle.Hash   // the same at To, before the move; zero: nothing was known there
 	Author   merkle.NodeID // whose operation it is; zero: the sender's
 	Stamp    merkle.Stamp
 	Token    merkle.Token
@@ -78,6 +79,7 @@ const (
 	moveStamp      = 6
 	moveGeneration = 7
 	moveIndex      = 8
+	moveStood      = 9 // Move only
 
 	expandSeq = 1
 	ackSeqs   = 1 // packed
@@ -201,7 +203,8 @@ func (m *Move) append(b []byte) []byte {
 	b = appendArray(b, moveAuthor, m.Author[:])
 	b = merkle.AppendUint(b, moveStamp, uint64(m.Stamp))
 	b = merkle.AppendUint(b, moveGeneration, m.Token.Generation)
-	return merkle.AppendUint(b, moveIndex, m.Token.Index)
+	b = merkle.AppendUint(b, moveIndex, m.Token.Index)
+	return appendArray(b, moveStood, m.Stood[:])
 }
 
 func (m *Move) field(f merkle.Field) error {
@@ -222,6 +225,8 @@ func (m *Move) field(f merkle.Field) error {
 		return takeUint(f, &m.Token.Generation)
 	case moveIndex:
 		return takeUint(f, &m.Token.Index)
+	case moveStood:
+		return takeArray(f, m.Stood[:])
 	}
 	return nil
 }
@@ -239,15 +244,15 @@ func (m *Move) check() error {
 func (m *RemoveAll) kind() Kind { return KindRemoveAll }
 
 func (m *RemoveAll) append(b []byte) []byte {
-	move := Move{m.Seq, m.Path, "", m.State, m.Author, m.Stamp, m.Token}
+	move := Move{Seq: m.Seq, From: m.Path, State: m.State, Author: m.Author, Stamp: m.Stamp, Token: m.Token}
 	return move.append(b)
 }
 
 func (m *RemoveAll) field(f merkle.Field) error {
-	if f.Number == moveTo {
+	if f.Number == moveTo || f.Number == moveStood {
 		return nil
 	}
-	move := Move{m.Seq, m.Path, "", m.State, m.Author, m.Stamp, m.Token}
+	move := Move{Seq: m.Seq, From: m.Path, State: m.State, Author: m.Author, Stamp: m.Stamp, Token: m.Token}
 	err := move.field(f)
 	*m = RemoveAll{move.Seq, move.From, move.State, move.Author, move.Stamp, move.Token}
 	return err

@@ -87,7 +87,7 @@ func controlSamples() []sample {
 			Token: merkle.Token{Generation: 1, Index: 2},
 		}},
 		{"move-extreme", &Move{
-			Seq: math.MaxUint64, From: longest, To: longest, Stamp: math.MaxUint64,
+			Seq: math.MaxUint64, From: longest, To: longest, Stood: hash(2), Stamp: math.MaxUint64,
 			Token: merkle.Token{Generation: math.MaxUint64, Index: math.MaxUint64},
 		}},
 		{"removeall", &RemoveAll{
