@@ -382,7 +382,7 @@ func BenchmarkFill100k(b *testing.B) {
 func BenchmarkCommit(b *testing.B) {
 	x := open(b, filepath.Join(b.TempDir(), "index"))
 	fill(b, x, 100_000)
-	for _, group := range []int{1, 100, 1000} {
+	for _, group := range []int{1, 100, 1000, 10_000} {
 		b.Run(fmt.Sprint(group), func(b *testing.B) {
 			r := rand.New(rand.NewPCG(1, 2))
 			for b.Loop() {

@@ -30,6 +30,27 @@ func BenchmarkSplit(b *testing.B) {
 	}
 }
 
+// BenchmarkHash tells what a file costs to hash, as one and block by block, and what the blocks' own hashes add.
+func BenchmarkHash(b *testing.B) {
+	data := noise(1, 8<<20)
+	b.Run("8 MiB as one", func(b *testing.B) {
+		b.SetBytes(int64(len(data)))
+		for b.Loop() {
+			HashBlock(data)
+		}
+	})
+	b.Run("8 MiB in blocks of 128 KiB", func(b *testing.B) {
+		b.SetBytes(int64(len(data)))
+		for b.Loop() {
+			list := make(BlockList, 0, len(data)/AvgBlock)
+			for at := 0; at < len(data); at += AvgBlock {
+				list = append(list, Block{HashBlock(data[at : at+AvgBlock]), AvgBlock})
+			}
+			list.Root()
+		}
+	})
+}
+
 func BenchmarkHashSmall(b *testing.B) {
 	b.Run("block of 100 bytes", func(b *testing.B) {
 		data := make([]byte, 100)

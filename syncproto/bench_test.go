@@ -45,6 +45,33 @@ func BenchmarkDecodeThousandAnnouncements(b *testing.B) {
 	}
 }
 
+// blockReply is a reply with a block of the average size.
+func blockReply() *BlockReply { return &BlockReply{Status: OK, Data: randomData(1, merkle.AvgBlock)} }
+
+func BenchmarkEncodeBlockReply(b *testing.B) {
+	m := blockReply()
+	var buf []byte
+	var err error
+	b.SetBytes(merkle.AvgBlock)
+	b.ReportAllocs()
+	for b.Loop() {
+		if buf, err = appendFrame(buf[:0], m, MaxFrame); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkDecodeBlockReply does not touch the block, which stays where the frame has it.
+func BenchmarkDecodeBlockReply(b *testing.B) {
+	frame := envelope(b, blockReply())
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := decode(frame, newBlock); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkFetch fetches 64 MiB over loopback TCP, the server in the same process.
 func BenchmarkFetch(b *testing.B) {
 	src := newMemSource()

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 10 * time.Second
 
-func newTestIdentity(t *testing.T) *Identity {
+func newTestIdentity(t testing.TB) *Identity {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -46,7 +46,7 @@ func orderedIdentities(t *testing.T) (*Identity, *Identity) {
 func trustAll(ssh.PublicKey) error { return nil }
 
 // eventually waits for a condition.
-func eventually(t *testing.T, what string, condition func() bool) {
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -92,7 +92,7 @@ type option func(*node)
 
 func keepaliveOf(d time.Duration) option { return func(n *node) { n.keepalive = d } }
 
-func listenTest(t *testing.T, id *Identity, addr string, trusted func(ssh.PublicKey) error, options ...option) *node {
+func listenTest(t testing.TB, id *Identity, addr string, trusted func(ssh.PublicKey) error, options ...option) *node {
 	t.Helper()
 	n := &node{logs: &logBuffer{}, sessions: make(chan *Session, 100)}
 	e, err := Listen(addr, Config{Identity: id, Trusted: trusted, Log: slog.New(slog.NewTextHandler(n.logs, nil))})
@@ -108,7 +108,7 @@ func listenTest(t *testing.T, id *Identity, addr string, trusted func(ssh.Public
 	return n
 }
 
-func (n *node) run(t *testing.T, peers ...string) *node {
+func (n *node) run(t testing.TB, peers ...string) *node {
 	t.Helper()
 	mesh, err := NewMesh(n.Endpoint, peers, func(ctx context.Context, s *Session) error {
 		n.served.Add(1)
@@ -141,7 +141,7 @@ func (n *node) run(t *testing.T, peers ...string) *node {
 	return n
 }
 
-func (n *node) next(t *testing.T) *Session {
+func (n *node) next(t testing.TB) *Session {
 	t.Helper()
 	select {
 	case s := <-n.sessions:
@@ -155,7 +155,7 @@ func (n *node) next(t *testing.T) *Session {
 func (n *node) addr() string { return n.Addr().String() }
 
 // connected gives two nodes with a session: the second dials the first.
-func connected(t *testing.T, options ...option) (a, b *node, sa, sb *Session) {
+func connected(t testing.TB, options ...option) (a, b *node, sa, sb *Session) {
 	t.Helper()
 	a = listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll, options...).run(t)
 	b = listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll, options...).run(t, a.addr())
