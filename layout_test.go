@@ -21,7 +21,8 @@ const module = "resonate"
 
 // imports says which of our packages may import which. Arrows point down: a package stands below all that import it.
 var imports = map[string][]string{
-	"cmd/resonate": {"control", "merkle", "reconcile", "replica", "syncproto/sshconn"},
+	"bench/compare": nil,
+	"cmd/resonate":  {"control", "merkle", "reconcile", "replica", "syncproto/sshconn"},
 	"replica": {
 		"beneath", "control", "index", "merkle", "reconcile", "syncproto", "syncproto/sshconn", "watcher",
 	},
@@ -42,7 +43,7 @@ var libraries = map[string][]string{
 	"go.etcd.io/bbolt":                              {"index"},
 	"golang.org/x/crypto/ssh":                       {"syncproto/sshconn"},
 	"golang.org/x/sync/errgroup":                    {"cmd/resonate"},
-	"golang.org/x/sys/unix":                         {"beneath", "control", "replica", "syncproto/sshconn"},
+	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "control", "replica", "syncproto/sshconn"},
 	"golang.org/x/term":                             {"cmd/resonate"},
 	"google.golang.org/protobuf/encoding/protowire": {"index", "merkle", "syncproto"},
 }
