@@ -125,7 +125,7 @@ func (s *series) step(ctx context.Context, p *pair, row string, bytes bool, act 
 		return fmt.Errorf("%s: %w", row, err)
 	}
 	s.report.add(row+", s", p.tool.name, r.took.Seconds())
-	if bytes && r.wired {
+	if bytes && r.wired && p.tool.ability > copies {
 		s.report.add(row+", MiB sent", p.tool.name, float64(r.sent)/(1<<20))
 	}
 	return p.calm(ctx)
