@@ -57,9 +57,10 @@ const lockWait = 200 * time.Millisecond
 
 // An Index is an open index file. Its methods are safe for concurrent use.
 type Index struct {
-	path string
-	file *os.File // the one that db has open
-	db   *bbolt.DB
+	path     string
+	readOnly bool
+	file     *os.File // the one that db has open
+	db       *bbolt.DB
 
 	writing sync.Mutex // held during Commit
 
@@ -93,6 +94,7 @@ func (x *Index) open() error {
 		Timeout:      lockWait,
 		FreelistType: bbolt.FreelistMapType,
 		NoStatistics: true,
+		ReadOnly:     x.readOnly,
 		OpenFile: func(name string, flag int, mode os.FileMode) (file *os.File, err error) {
 			file, err = os.OpenFile(name, flag, mode)
 			x.file = file
@@ -105,8 +107,11 @@ func (x *Index) open() error {
 	}
 	x.db = db
 	fresh, err := x.inspect()
-	if err != nil || !fresh {
+	switch {
+	case err != nil || !fresh:
 		return err
+	case x.readOnly:
+		return fs.ErrNotExist
 	}
 	return x.create()
 }

@@ -125,8 +125,16 @@ func (t *table) readBlocks(path string) (merkle.BlockList, error) {
 		return nil, err
 	}
 	_, p, err := t.get(key)
-	if err != nil || p.apart == 0 {
-		return p.block, err
+	if err != nil {
+		return nil, err
+	}
+	return t.listOf(key, p)
+}
+
+// listOf returns the block list of the record under key, which holds p.
+func (t *table) listOf(key []byte, p place) (merkle.BlockList, error) {
+	if p.apart == 0 {
+		return p.block, nil
 	}
 	message, err := unseal(key, t.blocks.Get(key))
 	if err != nil {
