@@ -110,6 +110,22 @@ func (c *Client) Revert(ctx context.Context, paths []string) (int, error) {
 
 // call sends one request and reads its answer into out, which may be nil.
 func (c *Client) call(ctx context.Context, method, route string, form url.Values, out any) error {
+	resp, err := c.send(ctx, method, route, form)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return c.transportError(err)
+	}
+	return nil
+}
+
+// send sends one request. The body of the answer, which is no failure, is to be closed.
+func (c *Client) send(ctx context.Context, method, route string, form url.Values) (*http.Response, error) {
 	target, body := "http://resonate"+route, ""
 	if method == http.MethodGet {
 		target += "?" + form.Encode()
@@ -118,28 +134,22 @@ func (c *Client) call(ctx context.Context, method, route string, form url.Values
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("make request: %w", err)
+		return nil, fmt.Errorf("make request: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.transportError(err)
+		return nil, c.transportError(err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		var f failure
-		if err := json.NewDecoder(resp.Body).Decode(&f); err != nil {
-			return fmt.Errorf("ask the daemon: unexpected answer %s to %s", resp.Status, route)
-		}
-		return decodeError(f)
+	var f failure
+	if err := json.NewDecoder(resp.Body).Decode(&f); err != nil {
+		return nil, fmt.Errorf("ask the daemon: unexpected answer %s to %s", resp.Status, route)
 	}
-	if out == nil {
-		return nil
-	}
-	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		return c.transportError(err)
-	}
-	return nil
+	return nil, decodeError(f)
 }
 
 // transportError names what went wrong between the two ends.

@@ -47,4 +47,6 @@ type Daemon interface {
 	Approve(ctx context.Context, paths []string) (int, error)
 	// Revert undoes the held changes of the given paths, of all with none given, and tells how many.
 	Revert(ctx context.Context, paths []string) (int, error)
+
+	Inspector
 }

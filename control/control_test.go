@@ -25,11 +25,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fake is a daemon that answers with what it holds and notes what it was asked.
 type fake struct {
-	status Status
-	kept   []Kept
-	held   []Held
-	err    error
-	block  bool // Wait blocks until its ctx ends
+	status  Status
+	kept    []Kept
+	held    []Held
+	page    TreePage
+	why     Why
+	reports []CheckReport
+	err     error
+	block   bool // Wait blocks until its ctx ends
 
 	mu    sync.Mutex
 	asked []string
@@ -77,6 +80,26 @@ func (f *fake) Approve(_ context.Context, paths []string) (int, error) {
 func (f *fake) Revert(_ context.Context, paths []string) (int, error) {
 	f.note("revert %q", paths)
 	return len(paths), f.err
+}
+
+func (f *fake) Tree(_ context.Context, q TreeQuery) (TreePage, error) {
+	f.note("tree %+v", q)
+	return f.page, f.err
+}
+
+func (f *fake) Why(_ context.Context, path string) (Why, error) {
+	f.note("why %q", path)
+	return f.why, f.err
+}
+
+func (f *fake) Check(_ context.Context, o CheckOptions, report func(CheckReport) error) error {
+	f.note("check %+v", o)
+	for _, r := range f.reports {
+		if err := report(r); err != nil {
+			return err
+		}
+	}
+	return f.err
 }
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }

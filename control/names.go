@@ -95,3 +95,72 @@ func (k *Kept) UnmarshalJSON(data []byte) error {
 	restoreBytes(&k.File, v.FileBytes)
 	return nil
 }
+
+// MarshalJSON adds "path_base64" to a path that is not UTF-8.
+func (e TreeEntry) MarshalJSON() ([]byte, error) {
+	type plain TreeEntry
+	return json.Marshal(struct {
+		plain
+		PathBytes []byte `json:"path_base64,omitempty"`
+	}{plain(e), trueBytes(e.Path)})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (e *TreeEntry) UnmarshalJSON(data []byte) error {
+	type plain TreeEntry
+	v := struct {
+		*plain
+		PathBytes []byte `json:"path_base64"`
+	}{plain: (*plain)(e)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	restoreBytes(&e.Path, v.PathBytes)
+	return nil
+}
+
+// MarshalJSON adds "path_base64" to a path that is not UTF-8.
+func (w Why) MarshalJSON() ([]byte, error) {
+	type plain Why
+	return json.Marshal(struct {
+		plain
+		PathBytes []byte `json:"path_base64,omitempty"`
+	}{plain(w), trueBytes(w.Path)})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (w *Why) UnmarshalJSON(data []byte) error {
+	type plain Why
+	v := struct {
+		*plain
+		PathBytes []byte `json:"path_base64"`
+	}{plain: (*plain)(w)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	restoreBytes(&w.Path, v.PathBytes)
+	return nil
+}
+
+// MarshalJSON adds "path_base64" to a path that is not UTF-8.
+func (d Difference) MarshalJSON() ([]byte, error) {
+	type plain Difference
+	return json.Marshal(struct {
+		plain
+		PathBytes []byte `json:"path_base64,omitempty"`
+	}{plain(d), trueBytes(d.Path)})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (d *Difference) UnmarshalJSON(data []byte) error {
+	type plain Difference
+	v := struct {
+		*plain
+		PathBytes []byte `json:"path_base64"`
+	}{plain: (*plain)(d)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	restoreBytes(&d.Path, v.PathBytes)
+	return nil
+}

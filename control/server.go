@@ -65,6 +65,9 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET "+routeHeld, s.answer(s.held))
 	mux.HandleFunc("POST "+routeApprove, s.answer(s.onPaths(s.d.Approve)))
 	mux.HandleFunc("POST "+routeRevert, s.answer(s.onPaths(s.d.Revert)))
+	mux.HandleFunc("GET "+routeTree, s.answer(s.tree))
+	mux.HandleFunc("GET "+routeWhy, s.answer(s.why))
+	mux.HandleFunc("POST "+routeCheck, s.check)
 	return mux
 }
 

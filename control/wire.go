@@ -15,6 +15,9 @@ const (
 	routeHeld    = "/v1/held"
 	routeApprove = "/v1/held/approve"
 	routeRevert  = "/v1/held/revert"
+	routeTree    = "/v1/tree"
+	routeWhy     = "/v1/why"
+	routeCheck   = "/v1/check"
 )
 
 // counted is the answer to approve and revert.

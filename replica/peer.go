@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -250,8 +248,7 @@ func sayBye(m syncproto.Message, wanted string) error {
 }
 
 func (r *Replica) hello(p *peer) *syncproto.Hello {
-	host, _ := os.Hostname()
-	name := host + ":" + filepath.Base(r.root.Name())
+	name := r.ownName()
 	m := r.place.marker.folder
 	h := &syncproto.Hello{
 		Protocol: syncproto.Protocol, Node: r.self, Instance: r.boot, Name: name[:min(len(name), syncproto.MaxText)], Software: "resonate " + r.o.Version,

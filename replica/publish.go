@@ -324,7 +324,8 @@ func (r *Replica) agreeUntold(path string, e *merkle.Entry) {
 func (r *Replica) suspect(c *change) bool {
 	mine := r.tree.Get(c.path)
 	same := mine != nil && c.attrs != nil && c.attrs.Kind == mine.Kind && c.attrs.Content == mine.Content && c.attrs.Target == mine.Target
-	alone := len(r.members) == 0 && !r.place.marker.folder.Shared
+	known := r.records[c.path] != nil && r.records[c.path].suspect // what a check found damaged stays so
+	alone := len(r.members) == 0 && !r.place.marker.folder.Shared && !known
 	if same || alone || (mine == nil && c.attrs == nil) {
 		return false
 	}
@@ -341,23 +342,28 @@ func (r *Replica) suspect(c *change) bool {
 func (r *Replica) heldList() []control.Held {
 	out := make([]control.Held, 0, len(r.held))
 	for path, h := range r.held {
-		item := control.Held{Path: path, Kind: h.kind, Since: h.since}
-		switch h.kind {
-		case "suspect":
-			item.Cause = "the machine went down without warning, and this is not what was agreed; the peers' version goes in as soon as one is there"
-			item.Remedy = "wait for a peer, or resonate held approve " + path
-		default:
-			item.Cause = "many files were deleted or rewritten at once"
-			item.Remedy = "resonate held approve, or resonate held revert"
-		}
-		if h.reinstated && h.kind != "suspect" {
-			item.Cause = "being reverted: waits for a peer that has it"
-			item.Remedy = "wait for a peer"
-		}
-		out = append(out, item)
+		out = append(out, h.item(path))
 	}
 	slices.SortFunc(out, func(a, b control.Held) int { return strings.Compare(a.Path, b.Path) })
 	return out
+}
+
+// item describes what is held at path, for the user.
+func (h *heldChange) item(path string) control.Held {
+	item := control.Held{Path: path, Kind: h.kind, Since: h.since}
+	switch h.kind {
+	case "suspect":
+		item.Cause = "the machine went down without warning, or the disk is failing, and this is not what was agreed; the peers' version goes in as soon as one is there"
+		item.Remedy = "wait for a peer, or resonate held approve " + path
+	default:
+		item.Cause = "many files were deleted or rewritten at once"
+		item.Remedy = "resonate held approve, or resonate held revert"
+	}
+	if h.reinstated && h.kind != "suspect" {
+		item.Cause = "being reverted: waits for a peer that has it"
+		item.Remedy = "wait for a peer"
+	}
+	return item
 }
 
 // approve lets out held changes: those of the given paths and below, or all that are not being reverted.

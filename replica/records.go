@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -38,17 +39,7 @@ func (r *Replica) load() error {
 		r.members[k.Node] = k.Seen
 		r.meetStamps(k.Seen)
 	}
-	err := r.index.Load(func(path string, rec index.Record) error {
-		r.records[path] = &record{disk: rec.Disk, hint: rec.Hint, suspect: rec.Suspect}
-		if rec.Entry != nil {
-			r.tree.Put(path, rec.Entry)
-			r.meetStamps(rec.Entry.Version.Vector)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
+	r.meetStamps(nil) // the records may know higher ones of this node's own
 	r.unclean = !meta.Clean && meta.Boot != "" && meta.Boot != r.bootID()
 	r.before = meta.Boot
 	r.commit.due = time.Now() // from now on the end is unclean, until it comes
@@ -76,23 +67,61 @@ func (r *Replica) load() error {
 	return nil
 }
 
-// openIndex opens the index. A damaged one is set aside: the folder is scanned anew, and what peers have is joined.
-func (r *Replica) openIndex() error {
+// openIndex opens the index and loads the records. A damaged one is mended: what cannot be read is found again by the scan,
+// and what peers have is joined. One of which nothing can be read is set aside.
+func (r *Replica) openIndex() (err error) {
 	path := filepath.Join(r.place.state, "index.db")
-	x, err := index.Open(path)
-	if errors.Is(err, index.ErrDamaged) {
-		aside := fmt.Sprintf("%s.damaged-%s", path, time.Now().UTC().Format("20060102T150405"))
-		r.log.Error("the index is damaged: it is set aside and built anew; nothing is deleted", "cause", err, "aside", aside)
-		if err := os.Rename(path, aside); err != nil {
-			return err
+	for range 2 {
+		if r.index, err = index.Open(path); err == nil {
+			err = r.loadRecords()
 		}
-		x, err = index.Open(path)
+		if !errors.Is(err, index.ErrDamaged) {
+			break
+		}
+		if r.index != nil {
+			r.index.Close()
+		}
+		if failed := setAside(path, err, r.log); failed != nil {
+			return failed
+		}
 	}
 	if errors.Is(err, index.ErrInUse) {
 		return fmt.Errorf("folder %s is in use by another resonate: %w", r.root.Name(), err)
 	}
-	r.index = x
 	return err
+}
+
+// loadRecords takes over all records.
+func (r *Replica) loadRecords() error {
+	err := r.index.Load(r.loadRecord)
+	if !errors.Is(err, index.ErrDamaged) {
+		return err
+	}
+	flaws, err := r.index.Mend()
+	if err != nil {
+		return err
+	}
+	r.log.Error("the index is damaged: what cannot be read of it is dropped and found again by a scan; nothing is deleted",
+		"values", len(flaws), "first", flaws[0].Cause)
+	clear(r.records)
+	r.tree = merkle.Tree{}
+	return r.index.Load(r.loadRecord)
+}
+
+func (r *Replica) loadRecord(path string, rec index.Record) error {
+	r.records[path] = &record{disk: rec.Disk, hint: rec.Hint, suspect: rec.Suspect}
+	if rec.Entry != nil {
+		r.tree.Put(path, rec.Entry)
+		r.meetStamps(rec.Entry.Version.Vector)
+	}
+	return nil
+}
+
+// setAside moves a damaged index away.
+func setAside(path string, cause error, log *slog.Logger) error {
+	aside := fmt.Sprintf("%s.damaged-%s", path, time.Now().UTC().Format("20060102T150405"))
+	log.Error("the index is damaged: it is set aside and built anew; nothing is deleted", "cause", cause, "aside", aside)
+	return os.Rename(path, aside)
 }
 
 // meetStamps remembers the highest stamp of every node.
@@ -208,21 +237,26 @@ func (r *Replica) writeGroup(changes []index.Change, meta *index.Meta, done func
 func (r *Replica) gather() []index.Change {
 	changes := make([]index.Change, 0, len(r.dirty))
 	for path := range r.dirty {
-		c := index.Change{Path: path}
-		e := r.tree.Get(path)
-		if rec := r.records[path]; rec != nil || e != nil {
-			if rec == nil {
-				rec = &record{}
-			}
-			c.Record = &index.Record{Entry: e, Disk: rec.disk, Hint: rec.hint, Suspect: rec.suspect}
-			c.Blocks = rec.blocks
-			c.KeepBlocks = rec.blocks == nil && e.Live() && e.Kind == merkle.File && e.Size > 0
-		}
-		changes = append(changes, c)
+		changes = append(changes, r.toIndex(path))
 	}
 	clear(r.dirty)
 	r.commit.due = time.Time{}
 	return changes
+}
+
+// toIndex returns what the index is to hold of path.
+func (r *Replica) toIndex(path string) index.Change {
+	c := index.Change{Path: path}
+	e := r.tree.Get(path)
+	if rec := r.records[path]; rec != nil || e != nil {
+		if rec == nil {
+			rec = &record{}
+		}
+		c.Record = &index.Record{Entry: e, Disk: rec.disk, Hint: rec.hint, Suspect: rec.suspect}
+		c.Blocks = rec.blocks
+		c.KeepBlocks = rec.blocks == nil && e.Live() && e.Kind == merkle.File && e.Size > 0
+	}
+	return c
 }
 
 // commitEnded goes on after a group. One that failed stays to be written, and is told.

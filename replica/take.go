@@ -164,8 +164,17 @@ func (r *Replica) reinstate(path string) {
 		return
 	}
 	h.reinstated = true
-	blocks, _ := r.blockList(path)
-	in := &incoming{path: path, theirs: r.tree.Get(path), blocks: blocks, reinstate: true}
+	r.fetchAgain(path)
+}
+
+// fetchAgain has what is agreed at path fetched from a peer and put in.
+func (r *Replica) fetchAgain(path string) {
+	e := r.tree.Get(path)
+	blocks, err := r.blockList(path)
+	if err != nil || blocks.Root() != e.Content { // the list is damaged: the peer's own is asked for
+		blocks = nil
+	}
+	in := &incoming{path: path, theirs: e, blocks: blocks, reinstate: true, came: time.Now()}
 	r.incoming[path] = append([]*incoming{in}, r.incoming[path]...)
 	r.arrives(in, 1)
 	r.resume(path)

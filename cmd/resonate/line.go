@@ -79,6 +79,8 @@ func workWord(what string) string {
 		return "scanning"
 	case "receive":
 		return "receiving"
+	case "check":
+		return "checking"
 	}
 	return harmless(what)
 }
