@@ -51,6 +51,19 @@ func BenchmarkHash(b *testing.B) {
 	})
 }
 
+func BenchmarkSplitAt(b *testing.B) {
+	data := noise(1, 64<<20)
+	for _, workers := range []int{1, runtime.NumCPU()} {
+		b.Run(fmt.Sprintf("%d workers", workers), func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = SplitAt(bytes.NewReader(data), int64(len(data)), workers) // a bytes.Reader does not fail
+			}
+		})
+	}
+}
+
 func BenchmarkHashSmall(b *testing.B) {
 	b.Run("block of 100 bytes", func(b *testing.B) {
 		data := make([]byte, 100)

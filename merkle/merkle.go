@@ -1,5 +1,5 @@
 // Package merkle is the vocabulary of all of resonate: blocks, entries, versions, the Merkle tree over them, its diff,
-// and their canonical bytes. It is pure: it reads no clock, file or socket, and starts no goroutine.
+// and their canonical bytes. It is pure: it reads no clock, file or socket, and no goroutine of its own outlives a call.
 //
 // What two nodes have agreed of a path is an Entry. Entries hang in a Tree, whose root hash tells in one comparison
 // whether anything is left to exchange; Compare walks down where two trees differ. The bytes defined here are hashed,

@@ -293,16 +293,16 @@ func (r *Replica) read(path string, buf []byte) (res hashResult, _ []byte) {
 	if err != nil {
 		return hashResult{err: err}, buf
 	}
-	var source io.Reader = &cancelReader{f, r}
-	if before.Size <= inlineData {
-		data, err := io.ReadAll(io.LimitReader(f, inlineData+1))
-		if err != nil {
-			return hashResult{err: err}, buf
+	switch source := (cancelReader{f, r}); {
+	case before.Size <= inlineData:
+		if res.data, err = io.ReadAll(io.LimitReader(f, inlineData+1)); err == nil {
+			res.blocks, buf, err = merkle.Split(newBytesReader(res.data), buf)
 		}
-		res.data = data
-		source = newBytesReader(data)
+	case before.Size < longFile:
+		res.blocks, buf, err = merkle.Split(source, buf)
+	default:
+		res.blocks, err = r.splitLong(source, before.Size)
 	}
-	res.blocks, buf, err = merkle.Split(source, buf)
 	if err != nil {
 		return hashResult{err: fmt.Errorf("read %s: %w", path, err)}, buf
 	}
@@ -311,17 +311,42 @@ func (r *Replica) read(path string, buf []byte) (res hashResult, _ []byte) {
 	return res, buf
 }
 
+// longFile is the size in bytes from which on several goroutines read a file.
+const longFile = 8 << 20
+
+// splitLong reads a long file on all processors, where no other file is being read so: then on one. One that is shorter
+// than it was is as if it had no blocks: it is read again.
+func (r *Replica) splitLong(source io.ReaderAt, size int64) (merkle.BlockList, error) {
+	workers := 1
+	if r.splitting.TryLock() {
+		defer r.splitting.Unlock()
+		workers = runtime.NumCPU()
+	}
+	list, err := merkle.SplitAt(source, size, workers)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, nil
+	}
+	return list, err
+}
+
 // cancelReader ends reading a long file when the replica stops.
 type cancelReader struct {
 	f *os.File
 	r *Replica
 }
 
-func (c *cancelReader) Read(p []byte) (int, error) {
+func (c cancelReader) Read(p []byte) (int, error) {
 	if err := c.r.ctx.Err(); err != nil {
 		return 0, err
 	}
 	return c.f.Read(p)
+}
+
+func (c cancelReader) ReadAt(p []byte, at int64) (int, error) {
+	if err := c.r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.f.ReadAt(p, at)
 }
 
 // hashed goes on with a file that was read.

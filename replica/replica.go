@@ -78,6 +78,7 @@ type Replica struct {
 
 	own       ownFiles
 	hashJobs  chan hashJob
+	splitting sync.Mutex // held by who reads a long file on all processors
 	temporary tempNames
 	abandoned bool // Run ended before all was written down
 
