@@ -278,6 +278,34 @@ func TestOpenFile(t *testing.T) {
 	})
 }
 
+func TestReopen(t *testing.T) {
+	eachOpener(t, func(t *testing.T, r *Root, dir string) {
+		write(t, dir+"/a/file", "content")
+		must(t, unix.Mkfifo(dir+"/fifo", 0o600))
+		must(t, bindSocket(t, dir+"/socket"))
+		must(t, os.Symlink("a/file", dir+"/link"))
+		must(t, os.Symlink("a", dir+"/dirlink"))
+		f, err := r.Reopen("t", "a/file")
+		must(t, err)
+		defer f.Close()
+		_, err = f.WriteAt([]byte("C"), 0)
+		must(t, err)
+		if got, err := io.ReadAll(f); err != nil || string(got) != "Content" {
+			t.Errorf("read %q, %v, want %q", got, err, "Content")
+		}
+		for _, path := range []string{"fifo", "a", "socket"} {
+			_, err := r.Reopen("t", path)
+			wantError(t, path, err, ErrNotRegular)
+		}
+		for _, path := range []string{"link", "dirlink/file"} {
+			_, err := r.Reopen("t", path)
+			wantError(t, path, err, ErrOutside)
+		}
+		_, err = r.Reopen("t", "absent")
+		wantError(t, "absent", err, fs.ErrNotExist)
+	})
+}
+
 // bindSocket leaves a socket at path. Its address is relative, for it is bounded to about 100 bytes.
 func bindSocket(t *testing.T, path string) error {
 	t.Helper()

@@ -19,6 +19,13 @@ func operations(r *Root) map[string]func() error {
 			}
 			return err
 		},
+		"Reopen": func() error {
+			f, err := r.Reopen("Reopen", "d/b")
+			if err == nil {
+				err = errors.Join(f.Truncate(1), f.Close())
+			}
+			return err
+		},
 		"Mkdir":     func() error { return r.Mkdir("Mkdir", "d/newdir", 0o755) },
 		"MkdirAll":  func() error { return r.MkdirAll("MkdirAll", "d/x/y", 0o755) },
 		"Symlink":   func() error { return r.Symlink("Symlink", "target", "d/newlink") },

@@ -133,40 +133,11 @@ func (r *Root) readlink(path string) (string, error) {
 // OpenFile opens a regular file to be read. It never waits for a pipe or another process: anything else than a regular file is
 // refused with ErrNotRegular, a link with ErrOutside.
 func (r *Root) OpenFile(path string) (*os.File, error) {
-	fd, err := r.openFile(path)
+	fd, err := r.openRegular(path, unix.O_RDONLY)
 	if err != nil {
 		return nil, pathError("open", path, err)
 	}
 	return r.file(fd, path), nil
-}
-
-func (r *Root) openFile(path string) (int, error) {
-	if err := Valid(path); err != nil {
-		return -1, err
-	}
-	if r.fd < 0 {
-		return -1, fs.ErrClosed
-	}
-	fd, err := r.open(r.fd, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err == unix.ENXIO || err == unix.EOPNOTSUPP { // a socket
-		return -1, ErrNotRegular
-	}
-	if err != nil {
-		return -1, err
-	}
-	info, err := fstat(fd)
-	if err == nil && info.Kind != File {
-		err = ErrNotRegular
-	}
-	if err == nil {
-		// Otherwise os.NewFile would try to have it polled.
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, 0)
-	}
-	if err != nil {
-		unix.Close(fd)
-		return -1, err
-	}
-	return fd, nil
 }
 
 // Fstat tells of an open file.

@@ -1,12 +1,13 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"sync"
+	"slices"
 	"time"
 
 	"resonate/beneath"
@@ -15,147 +16,93 @@ import (
 	"resonate/syncproto"
 )
 
-// Each peer is asked over fetchStreams block streams at once. A stream works on one long file, or on a batch of small
-// ones: up to batchFiles files of one block each and batchBytes bytes.
-const (
-	fetchStreams = 4
-	batchFiles   = 64
-	batchBytes   = 2 << 20
-)
+// fetchStreams is over how many block streams at once each peer is asked. A stream works on a part of a long file, or on
+// a batch of small ones.
+const fetchStreams = 4
 
-// A fetchJob is one file to be had from a peer.
+// A fetchJob is one file to be had from peers.
 type fetchJob struct {
 	in     *incoming
-	path   string // where the peer has it
+	path   string // where the peers have it
 	entry  *merkle.Entry
 	blocks merkle.BlockList // nil: to be asked for
 	data   []byte
-	base   merkle.BlockList // of what stands here
 	temp   string
 	file   *os.File
+	long   *longFetch // nil: it is fetched with others, in a batch
 }
 
 // errNoSource tells that no peer that has a file is connected.
 var errNoSource = errors.New("no peer that has it is connected")
 
-// fetch has the content of an incoming version fetched from the last peer that announced it and is still there.
+// fetch has the content of an incoming version fetched: a small file from the last peer that announced it and is still
+// there, a long one from all of them.
 func (r *Replica) fetch(in *incoming) error {
 	e := in.theirs
 	job := &fetchJob{in: in, path: in.path, entry: e, blocks: in.blocks, data: in.data, temp: r.tempName()}
-	if e.Size == 0 || (int64(len(in.data)) == e.Size && e.Size > 0) {
+	if e.Size == 0 || int64(len(in.data)) == e.Size {
 		if !r.fetchLocal.put(job) {
 			return ErrStopped
 		}
 		in.fetching = true
 		return nil
 	}
-	p := r.source(in)
-	if p == nil {
+	peers := r.sources(in)
+	if len(peers) == 0 {
 		return errNoSource
 	}
-	if len(job.blocks) == 0 {
-		job.base, _ = r.blockList(in.path)
+	if twin := r.twin(e); len(job.blocks) != 1 || twin != "" {
+		r.fetchLong(job, peers, twin)
 	}
-	if !p.jobs.put(job) {
+	if !peers[0].jobs.put(job) {
 		return errNoSource
 	}
-	in.fetching = true
+	in.fetching, in.job = true, job
 	return nil
 }
 
-// source returns a connected peer to ask: the one that announced it last, or for what is reinstated any.
-func (r *Replica) source(in *incoming) *peer {
-	for i := len(in.from) - 1; i >= 0; i-- {
-		if p := in.from[i]; r.peers[p.id] == p {
-			return p
+// sources returns the connected peers to ask: those that announced it, the last one first; or for what is reinstated
+// any one.
+func (r *Replica) sources(in *incoming) []*peer {
+	var out []*peer
+	for _, p := range slices.Backward(in.from) {
+		if r.peers[p.id] == p && !slices.Contains(out, p) {
+			out = append(out, p)
 		}
 	}
-	var any *peer
-	for _, n := range sortedNodes(r.peers) { // another may have it by now; a different one at each try
-		if p := r.peers[n]; any == nil || in.tries%len(r.peers) > 0 {
-			any = p
-		}
+	if len(out) > 0 || len(r.peers) == 0 {
+		return out
 	}
-	return any
+	nodes := sortedNodes(r.peers) // another may have it by now; a different one at each try
+	return []*peer{r.peers[nodes[in.tries%len(nodes)]]}
 }
-
-// jobQueue hands fetch jobs to the streams of a peer. It is safe for concurrent use.
-type jobQueue struct {
-	mu     sync.Mutex
-	cond   sync.Cond
-	jobs   []*fetchJob
-	closed bool
-}
-
-func newJobQueue() *jobQueue {
-	q := &jobQueue{}
-	q.cond.L = &q.mu
-	return q
-}
-
-// put adds a job; false when the queue is closed already.
-func (q *jobQueue) put(j *fetchJob) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed {
-		return false
-	}
-	q.jobs = append(q.jobs, j)
-	q.cond.Signal()
-	return true
-}
-
-// take waits for work: one long file, or a batch of small ones; nil when the queue is closed.
-func (q *jobQueue) take() []*fetchJob {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for len(q.jobs) == 0 && !q.closed {
-		q.cond.Wait()
-	}
-	if q.closed {
-		return nil
-	}
-	n, bytes := 0, int64(0)
-	for n < len(q.jobs) && n < batchFiles && q.jobs[n].small() && bytes < batchBytes {
-		bytes += q.jobs[n].entry.Size
-		n++
-	}
-	n = max(n, 1)
-	batch := q.jobs[:n:n]
-	q.jobs = q.jobs[n:]
-	return batch
-}
-
-// close ends take, and returns what was never taken.
-func (q *jobQueue) close() []*fetchJob {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.closed = true
-	left := q.jobs
-	q.jobs = nil
-	q.cond.Broadcast()
-	return left
-}
-
-func (j *fetchJob) small() bool { return len(j.blocks) == 1 || len(j.data) > 0 || j.entry.Size == 0 }
 
 // fetchFrom works on the jobs of a queue over one block stream, until the queue is closed.
 func (r *Replica) fetchFrom(q *jobQueue, open func() (io.ReadWriteCloser, error)) {
 	var f *syncproto.Fetcher
 	for {
-		batch := q.take()
-		if batch == nil {
+		w := q.take()
+		if w == nil {
 			break
 		}
 		if f == nil {
 			stream, err := open()
 			if err != nil {
-				r.fetchedAll(batch, err)
+				r.fetchedNothing(q, w, err)
 				continue
 			}
 			f = syncproto.NewFetcher(stream)
 		}
-		if err := r.fetchBatch(f, batch); err != nil {
+		var err error
+		switch {
+		case w.long == nil:
+			err = r.fetchBatch(f, w.batch)
+		case w.blocks == nil:
+			err = r.prepareLong(q, f, w.long)
+		default:
+			err = r.fetchPart(q, f, w.long, w.blocks)
+		}
+		if err != nil {
 			f.Close()
 			f = nil
 		}
@@ -165,9 +112,14 @@ func (r *Replica) fetchFrom(q *jobQueue, open func() (io.ReadWriteCloser, error)
 	}
 }
 
-func (r *Replica) fetchedAll(batch []*fetchJob, err error) {
+// fetchedNothing gives work back for which there is no stream.
+func (r *Replica) fetchedNothing(q *jobQueue, w *work, err error) {
+	if w.long != nil {
+		r.release(q, w.long, w.blocks, err)
+		return
+	}
 	r.post(func() {
-		for _, j := range batch {
+		for _, j := range w.batch {
 			r.fetched(j, index.Disk{}, err)
 		}
 	})
@@ -179,7 +131,7 @@ func (r *Replica) fetchBatch(f *syncproto.Fetcher, batch []*fetchJob) error {
 	var whose []*fetchJob
 	failed := make(map[*fetchJob]error)
 	for _, j := range batch {
-		if err := r.beginFile(f, j); err != nil {
+		if err := r.beginFile(j); err != nil {
 			failed[j] = err
 			continue
 		}
@@ -195,7 +147,7 @@ func (r *Replica) fetchBatch(f *syncproto.Fetcher, batch []*fetchJob) error {
 		err = f.Blocks(wants, func(i int, data []byte, err error) error {
 			j := whose[i]
 			if err == nil && failed[j] == nil {
-				_, err = j.file.WriteAt(data, wants[i].Offset)
+				err = j.write(data, wants[i].Offset)
 				r.receivedBytes.Add(int64(len(data)))
 			}
 			if err != nil && failed[j] == nil {
@@ -206,10 +158,7 @@ func (r *Replica) fetchBatch(f *syncproto.Fetcher, batch []*fetchJob) error {
 	}
 	disks := make([]index.Disk, len(batch))
 	for i, j := range batch {
-		if err != nil && failed[j] == nil {
-			failed[j] = err
-		}
-		disks[i], failed[j] = r.endFile(j, failed[j])
+		disks[i], failed[j] = r.endFile(j, cmp.Or(failed[j], err))
 	}
 	r.post(func() {
 		for i, j := range batch {
@@ -219,18 +168,26 @@ func (r *Replica) fetchBatch(f *syncproto.Fetcher, batch []*fetchJob) error {
 	return err
 }
 
-// beginFile opens the temporary file of a job, and gets its block list where that did not come along.
-func (r *Replica) beginFile(f *syncproto.Fetcher, j *fetchJob) (err error) {
-	if len(j.blocks) == 0 {
-		j.blocks, err = f.List(j.path, j.entry.Content, j.entry.Size, j.base)
-	}
-	if err == nil && (j.blocks.Root() != j.entry.Content || j.blocks.Size() != j.entry.Size) {
-		err = fmt.Errorf("block list of %.200q: %w", j.path, syncproto.ErrWrongHash)
-	}
-	if err != nil {
+// beginFile opens the temporary file of a job of a batch.
+func (r *Replica) beginFile(j *fetchJob) (err error) {
+	if err := j.checkList(); err != nil {
 		return err
 	}
 	j.file, err = r.root.Create("fetch.create", j.temp+partial, 0o600)
+	return err
+}
+
+// checkList checks that the block list is that of the entry.
+func (j *fetchJob) checkList() error {
+	if j.blocks.Root() != j.entry.Content || j.blocks.Size() != j.entry.Size {
+		return fmt.Errorf("block list of %.200q: %w", j.path, syncproto.ErrWrongHash)
+	}
+	return nil
+}
+
+// write puts data that was checked in its place: all that is fetched or copied into a temporary file goes through here.
+func (j *fetchJob) write(data []byte, offset int64) error {
+	_, err := j.file.WriteAt(data, offset)
 	return err
 }
 
@@ -246,7 +203,8 @@ func (r *Replica) dress(f *os.File, e *merkle.Entry) (index.Disk, error) {
 	return diskOf(info), err
 }
 
-// endFile gives a complete temporary file its metadata and its final name, and removes any other.
+// endFile gives a complete temporary file its metadata and its final name. Of any other, that of a long file stays if
+// something is in it.
 func (r *Replica) endFile(j *fetchJob, err error) (disk index.Disk, _ error) {
 	if j.file == nil {
 		return disk, err
@@ -258,7 +216,7 @@ func (r *Replica) endFile(j *fetchJob, err error) (disk index.Disk, _ error) {
 	if err == nil {
 		err = r.root.Move("fetch.whole", j.temp+partial, j.temp)
 	}
-	if err != nil {
+	if err != nil && !j.hasSome() {
 		if gone := r.root.Remove("fetch.remove", j.temp+partial); gone != nil && !absent(gone) {
 			r.post(func() { r.leave(j.temp+partial, "", gone) })
 		}
@@ -271,6 +229,9 @@ func (r *Replica) fetched(j *fetchJob, disk index.Disk, err error) {
 	in := j.in
 	in.fetching = false
 	in.data = nil
+	if j.long != nil {
+		r.keepParts(j, err == nil)
+	}
 	switch {
 	case err == nil:
 		in.temp, in.disk, in.fetched = j.temp, disk, j.blocks
@@ -286,47 +247,4 @@ func (r *Replica) fetched(j *fetchJob, disk index.Disk, err error) {
 		}
 	}
 	r.resume(in.path)
-}
-
-// A blockSource serves this node's files to a peer.
-type blockSource struct{ r *Replica }
-
-// OpenContent implements syncproto.Source.
-func (s blockSource) OpenContent(path string, content merkle.Hash) (syncproto.Content, error) {
-	if beneath.Valid(path) != nil || isOurs(path) {
-		return nil, syncproto.ErrGone
-	}
-	var has bool
-	err := s.r.do(s.r.ctx, func() {
-		e := s.r.tree.Get(path)
-		has = e.Live() && e.Kind == merkle.File && e.Content == content && s.r.diskAt(path).Kind == merkle.File
-	})
-	if err != nil || !has {
-		return nil, syncproto.ErrGone
-	}
-	f, err := s.r.root.OpenFile(path)
-	if err != nil {
-		return nil, syncproto.ErrGone
-	}
-	return f, nil
-}
-
-// List implements syncproto.Source.
-func (s blockSource) List(path string, content merkle.Hash) (list merkle.BlockList, err error) {
-	f, err := s.OpenContent(path, content)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if doErr := s.r.do(s.r.ctx, func() { list, err = s.r.blockList(path) }); doErr != nil {
-		return nil, syncproto.ErrGone
-	}
-	if err == nil && list.Root() == content {
-		return list, nil
-	}
-	list, _, err = merkle.Split(io.NewSectionReader(f, 0, 1<<62), nil) // not at hand: a conflict copy, or after a crash
-	if err != nil || list.Root() != content {
-		return nil, syncproto.ErrGone
-	}
-	return list, nil
 }

@@ -317,6 +317,7 @@ func (r *Replica) agreeUntold(path string, e *merkle.Entry) {
 	r.touch(path)
 	r.lastChange = time.Now()
 	delete(r.inline, path)
+	r.noteContent(path, e)
 }
 
 // suspect decides over a change that the first scan after an unclean boot has found: what a crash of the machine left

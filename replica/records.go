@@ -176,6 +176,9 @@ func (r *Replica) record(path string) *record {
 // setDisk notes what a path looks like on disk: from now on, finding it so is no change.
 func (r *Replica) setDisk(path string, d index.Disk, blocks merkle.BlockList) {
 	rec := r.record(path)
+	if blocks != nil {
+		r.rememberList(path)
+	}
 	rec.disk = d
 	rec.blocks = blocks
 	rec.suspect = false

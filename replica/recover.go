@@ -213,7 +213,7 @@ func (r *Replica) recoverTemp(i index.Intent, before index.Disk) error {
 }
 
 // clearTemporary removes what never held anybody's content, or holds what is in the tree; the rest goes to the history
-// as lost+found.
+// as lost+found. What was fetched of a long file stays for the next try.
 func (r *Replica) clearTemporary() error {
 	entries, err := r.root.ReadDir(tmpDir)
 	if err != nil {
@@ -223,6 +223,9 @@ func (r *Replica) clearTemporary() error {
 	var buf []byte
 	for _, e := range entries {
 		name := path.Join(tmpDir, e.Name)
+		if r.recoverPart(name) {
+			continue
+		}
 		if !strings.HasSuffix(e.Name, partial) {
 			if known == nil {
 				known = r.contents()

@@ -99,6 +99,7 @@ type state struct {
 	publishing
 	applying
 	peering
+	ownContent
 
 	leftovers  map[string]leftover // by temporary file
 	commit     committing
@@ -142,6 +143,7 @@ func Open(o Options) (*Replica, error) {
 	r.publishing.init(o.Burst)
 	r.applying.init()
 	r.peering.init()
+	r.parts = make(map[string]*keptPart)
 	fillRandom(r.boot[:])
 	if err := r.load(); err != nil {
 		r.closeFiles()
@@ -280,6 +282,7 @@ func (r *Replica) turn(now time.Time) {
 	r.goOn(now)
 	r.settle(now)
 	r.clearLeftovers(now)
+	r.dropOldParts(now)
 	r.talk(now)
 	r.commitWhenDue(now)
 	r.answerWaiters()

@@ -17,10 +17,11 @@ var errOtherBytes = errors.New("the bytes that came along are another version's"
 // writeSmallFrom writes the files of a queue, each of which has all its bytes, until the queue is closed.
 func (r *Replica) writeSmallFrom(q *jobQueue) {
 	for {
-		batch := q.take()
-		if batch == nil {
+		w := q.take()
+		if w == nil {
 			return
 		}
+		batch := w.batch
 		disks := make([]index.Disk, len(batch))
 		errs := make([]error, len(batch))
 		for i, j := range batch {

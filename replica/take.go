@@ -26,7 +26,8 @@ type incoming struct {
 	reinstate bool // theirs is what is agreed already: what was held here is undone
 
 	fetching bool
-	temp     string // whole and checked, once fetched
+	job      *fetchJob // the last one that fetched it
+	temp     string    // whole and checked, once fetched
 	disk     index.Disk
 	fetched  merkle.BlockList
 
@@ -134,6 +135,7 @@ func (r *Replica) take(in *incoming) {
 			last.acks = append(last.acks, in.acks...)
 			if order == merkle.Same {
 				last.from = append(last.from, in.from...)
+				r.addSources(last)
 				last.after = time.Time{}
 			}
 			r.resume(in.path)

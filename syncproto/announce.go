@@ -23,10 +23,14 @@ type Announcement struct {
 	Data       []byte           // all of a small file; at most MaxInline
 }
 
+// announcedBlocks is how many blocks a list that is announced has at most. A longer one is asked for: whoever has another
+// version of the file is told the difference alone.
+const announcedBlocks = 64
+
 // SetBlocks puts the block list of the file into a, or, where it is long, only its length.
 func (a *Announcement) SetBlocks(list merkle.BlockList) {
 	a.BlockCount = uint64(len(list))
-	if len(list) <= MaxBlocks {
+	if len(list) <= announcedBlocks {
 		a.Blocks = list
 	}
 }

@@ -291,10 +291,10 @@ func TestSplitAnnouncements(t *testing.T) {
 	for i := range 500 {
 		a := Announcement{Seq: uint64(i), Path: fmt.Sprint("file", i), Entry: fileEntry(hash(byte(i)), 5, 7)}
 		if i%50 == 20 {
-			a.SetBlocks(manyBlocks(300))
+			a.Blocks = manyBlocks(300)
 		}
 		if i == 77 {
-			a.SetBlocks(manyBlocks(MaxBlocks))
+			a.Blocks = manyBlocks(MaxBlocks)
 		}
 		list = append(list, a)
 	}
@@ -317,9 +317,11 @@ func TestSplitAnnouncements(t *testing.T) {
 }
 
 func TestSetBlocks(t *testing.T) {
-	var a Announcement
-	a.SetBlocks(manyBlocks(MaxBlocks + 1))
-	if a.Blocks != nil || a.BlockCount != MaxBlocks+1 {
-		t.Errorf("got %d blocks and count %d, want none and %d", len(a.Blocks), a.BlockCount, MaxBlocks+1)
+	for _, row := range []struct{ blocks, told int }{{1, 1}, {announcedBlocks, announcedBlocks}, {announcedBlocks + 1, 0}} {
+		var a Announcement
+		a.SetBlocks(manyBlocks(row.blocks))
+		if len(a.Blocks) != row.told || a.BlockCount != uint64(row.blocks) {
+			t.Errorf("list of %d: got %d blocks and count %d, want %d and %d", row.blocks, len(a.Blocks), a.BlockCount, row.told, row.blocks)
+		}
 	}
 }

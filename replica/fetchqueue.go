@@ -1,0 +1,102 @@
+package replica
+
+import (
+	"slices"
+	"sync"
+)
+
+// A batch of small files has up to batchFiles files of one block each, and batchBytes bytes.
+const (
+	batchFiles = 64
+	batchBytes = 2 << 20
+)
+
+// A work is what a stream does next: a batch of small files, or something of a long one.
+type work struct {
+	batch  []*fetchJob
+	long   *fetchJob
+	blocks []int // to be fetched; nil: the long file is to be prepared
+}
+
+// A jobQueue hands fetch jobs to the streams of a peer. Long files take turns, with each other and with batches of small
+// ones, and may stand in the queues of several peers. It is safe for concurrent use.
+type jobQueue struct {
+	mu     sync.Mutex
+	cond   sync.Cond
+	jobs   []*fetchJob
+	closed bool
+}
+
+func newJobQueue() *jobQueue {
+	q := &jobQueue{}
+	q.cond.L = &q.mu
+	return q
+}
+
+// put adds a job, unless it is a long one and there already; false when the queue is closed.
+func (q *jobQueue) put(j *fetchJob) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
+	if j.long == nil {
+		q.cond.Signal()
+	} else {
+		q.cond.Broadcast() // it has work for many
+		if slices.Contains(q.jobs, j) {
+			return true
+		}
+	}
+	q.jobs = append(q.jobs, j)
+	return true
+}
+
+// take waits for work; nil when the queue is closed.
+func (q *jobQueue) take() *work {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		for len(q.jobs) > 0 && !q.closed {
+			j := q.jobs[0]
+			if j.long == nil {
+				return &work{batch: q.batch()}
+			}
+			q.jobs = q.jobs[1:]
+			w, more := j.claim(q)
+			if more {
+				q.jobs = append(q.jobs, j)
+			}
+			if w != nil {
+				return w
+			}
+		}
+		if q.closed {
+			return nil
+		}
+		q.cond.Wait()
+	}
+}
+
+// batch takes the small files at the front.
+func (q *jobQueue) batch() []*fetchJob {
+	n, bytes := 0, int64(0)
+	for n < len(q.jobs) && n < batchFiles && q.jobs[n].long == nil && bytes < batchBytes {
+		bytes += q.jobs[n].entry.Size
+		n++
+	}
+	batch := q.jobs[:n:n]
+	q.jobs = q.jobs[n:]
+	return batch
+}
+
+// close ends take, and returns what was never taken.
+func (q *jobQueue) close() []*fetchJob {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	left := q.jobs
+	q.jobs = nil
+	q.cond.Broadcast()
+	return left
+}
