@@ -39,6 +39,7 @@ var imports = map[string][]string{
 // libraries says which of our packages may import which library of somebody else, or what lies below it.
 var libraries = map[string][]string{
 	"github.com/fsnotify/fsnotify":                  {"watcher"},
+	"github.com/klauspost/compress/zstd":            {"syncproto"},
 	"github.com/zeebo/blake3":                       {"merkle"},
 	"go.etcd.io/bbolt":                              {"index"},
 	"golang.org/x/crypto/ssh":                       {"syncproto/sshconn"},

@@ -51,7 +51,10 @@ type Edit struct {
 }
 
 // A BlockRequest asks for at most MaxWants blocks. It is answered by one BlockReply for each, in order.
-type BlockRequest struct{ Wants []Want }
+type BlockRequest struct {
+	Wants []Want
+	Codec uint32 // which the replies may have, beside 0
+}
 
 // A Want names a block of a file.
 type Want struct {
@@ -65,7 +68,7 @@ type Want struct {
 type BlockReply struct {
 	Status Status
 	Data   []byte
-	Codec  uint32 // 0: as it is; 1 is reserved for zstd
+	Codec  uint32 // of Data; 0: as it is, 1: zstd
 }
 
 // Field numbers; part of the format.
@@ -84,11 +87,12 @@ const (
 	editCount = 2
 	editNew   = 3 // 36 bytes a block, as hashed
 
-	requestWant = 1 // repeated message
-	wantPath    = 1
-	wantContent = 2
-	wantOffset  = 3
-	wantBlock   = 4 // 36 bytes
+	requestWant  = 1 // repeated message
+	requestCodec = 2
+	wantPath     = 1
+	wantContent  = 2
+	wantOffset   = 3
+	wantBlock    = 4 // 36 bytes
 
 	replyStatus = 1
 	replyData   = 2
@@ -210,11 +214,15 @@ func (m *BlockRequest) append(b []byte) []byte {
 	for i := range m.Wants {
 		b = appendMessage(b, requestWant, m.Wants[i].append)
 	}
-	return b
+	return merkle.AppendUint(b, requestCodec, uint64(m.Codec))
 }
 
 func (m *BlockRequest) field(f merkle.Field) error {
-	if f.Number != requestWant {
+	switch f.Number {
+	case requestWant:
+	case requestCodec:
+		return takeUint(f, &m.Codec)
+	default:
 		return nil
 	}
 	if len(m.Wants) == MaxWants {

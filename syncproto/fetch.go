@@ -19,6 +19,7 @@ const (
 type Fetcher struct {
 	stream io.ReadWriteCloser
 	reader *frameReader
+	unpacker
 
 	mu  sync.Mutex
 	err error // why the stream is closed
@@ -177,7 +178,7 @@ func (f *Fetcher) ask(wants []Want, w *window) error {
 		if !w.acquire(size) {
 			return nil
 		}
-		if err := f.send(&BlockRequest{wants[:n]}); err != nil {
+		if err := f.send(&BlockRequest{Wants: wants[:n], Codec: codecZstd}); err != nil {
 			return err
 		}
 		wants = wants[n:]
@@ -211,7 +212,7 @@ func (f *Fetcher) take(wants []Want, w *window, got func(i int, data []byte, err
 			return malformed("%v instead of block reply", m.kind())
 		}
 		w.release(int(wants[i].Block.Size))
-		data, err := r.verify(&wants[i])
+		data, err := f.verify(r, &wants[i])
 		if err := got(i, data, err); err != nil {
 			return err
 		}
@@ -219,17 +220,21 @@ func (f *Fetcher) take(wants []Want, w *window, got func(i int, data []byte, err
 	return nil
 }
 
-// verify returns the data of r if it is what w asked for.
-func (r *BlockReply) verify(w *Want) ([]byte, error) {
-	err := r.Status.err()
+// verify returns the data of r if it is what w asked for. It is valid until the next call.
+func (f *Fetcher) verify(r *BlockReply, w *Want) ([]byte, error) {
+	data, err := r.Data, r.Status.err()
 	switch {
-	case err != nil:
-	case r.Codec != 0:
-		err = fmt.Errorf("compressed with codec %d: %w", r.Codec, errors.ErrUnsupported)
-	case len(r.Data) != int(w.Block.Size) || merkle.HashBlock(r.Data) != w.Block.Hash:
-		err = ErrWrongHash
+	case err != nil || r.Codec == codecNone:
+	case r.Codec == codecZstd:
+		data, err = f.unpack(r.Data, int(w.Block.Size))
 	default:
-		return r.Data, nil
+		err = fmt.Errorf("compressed with codec %d: %w", r.Codec, errors.ErrUnsupported)
+	}
+	if err == nil && (len(data) != int(w.Block.Size) || merkle.HashBlock(data) != w.Block.Hash) {
+		err = ErrWrongHash
+	}
+	if err == nil {
+		return data, nil
 	}
 	return nil, fmt.Errorf("fetch block at %d of %.200q: %w", w.Offset, w.Path, err)
 }

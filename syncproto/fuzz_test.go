@@ -54,7 +54,8 @@ func FuzzDecodeControl(f *testing.F) {
 func FuzzDecodeBlockStream(f *testing.F) {
 	seed(f, blockSamples())
 	f.Add(frames(&BlockReply{Status: OK, Data: []byte("the truth")}, &BlockReply{Status: Gone}))
-	f.Add(frames(&ListRequest{Path: "a"}, &BlockRequest{[]Want{{Path: "a", Block: merkle.Block{Size: 1}}}}))
+	f.Add(frames(&BlockReply{Status: OK, Data: zstdOf(f, []byte("the truth")), Codec: codecZstd}, &BlockReply{Status: Gone}))
+	f.Add(frames(&ListRequest{Path: "a"}, &BlockRequest{Wants: []Want{{Path: "a", Block: merkle.Block{Size: 1}}}}))
 	f.Add(frames(&ListReply{Status: OK, Total: 3, Edits: []Edit{{Index: 1, Count: 3}}, Last: true}))
 	data := []byte("the truth")
 	want := Want{Path: "a", Block: merkle.Block{Hash: merkle.HashBlock(data), Size: uint32(len(data))}}

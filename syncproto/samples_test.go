@@ -139,10 +139,11 @@ func blockSamples() []sample {
 			{Index: math.MaxUint64, Count: math.MaxUint64}, {New: manyBlocks(MaxBlocks)},
 		}}},
 		{"blockrequest-least", &BlockRequest{}},
-		{"blockrequest", &BlockRequest{[]Want{
+		{"blockrequest", &BlockRequest{Wants: []Want{
 			{Path: "a", Content: hash(3), Block: block},
 			{Path: "a", Content: hash(3), Offset: math.MaxInt64, Block: merkle.Block{Size: 1}},
 		}}},
+		{"blockrequest-codec", &BlockRequest{Wants: []Want{{Path: "a", Block: block}}, Codec: 1}},
 		{"blockreply", &BlockReply{Status: OK, Data: []byte("data")}},
 		{"blockreply-failed", &BlockReply{Status: Failed}},
 		{"blockreply-extreme", &BlockReply{Status: 255, Data: make([]byte, merkle.MaxBlock), Codec: math.MaxUint32}},

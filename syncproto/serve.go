@@ -25,19 +25,22 @@ type Source interface {
 // A server answers one block stream.
 type server struct {
 	w   *bufio.Writer
+	out timedWriter // below w
 	src Source
 
 	open    Content // the last file, since the next want is mostly of the same one; nil: none
 	path    string
 	content merkle.Hash
 
-	data, out []byte // scratch
+	packer      packer
+	data, frame []byte // scratch
 }
 
 // Serve answers the requests on stream from src until the peer ends the stream, which is no error. It does not check
 // that data is what its hash says: the peer does. The stream remains the caller's to close; to close it ends Serve.
 func Serve(stream io.ReadWriter, src Source) error {
-	s := &server{w: bufio.NewWriterSize(stream, streamBuffer), src: src}
+	s := &server{out: timedWriter{w: stream}, src: src}
+	s.w = bufio.NewWriterSize(&s.out, streamBuffer)
 	defer s.close()
 	r := newFrameReader(stream)
 	for {
@@ -82,10 +85,10 @@ func (s *server) close() {
 }
 
 func (s *server) reply(m Message) (err error) {
-	if s.out, err = appendFrame(s.out[:0], m, maxBlockFrame); err != nil {
+	if s.frame, err = appendFrame(s.frame[:0], m, maxBlockFrame); err != nil {
 		return err
 	}
-	_, err = s.w.Write(s.out)
+	_, err = s.w.Write(s.frame)
 	return err
 }
 
@@ -102,7 +105,11 @@ func statusOf(err error) Status {
 func (s *server) blocks(m *BlockRequest) error {
 	for i := range m.Wants {
 		data, err := s.read(&m.Wants[i])
-		if err := s.reply(&BlockReply{Status: statusOf(err), Data: data}); err != nil {
+		reply := &BlockReply{Status: statusOf(err), Data: data}
+		if m.Codec == codecZstd && err == nil {
+			reply.Data, reply.Codec = s.packer.pack(data, &s.out.meter)
+		}
+		if err := s.reply(reply); err != nil {
 			return err
 		}
 	}
@@ -118,6 +125,7 @@ func (s *server) read(w *Want) ([]byte, error) {
 			return nil, err
 		}
 		s.open, s.path, s.content = open, w.Path, w.Content
+		s.packer.reset()
 	}
 	size := int(w.Block.Size)
 	if len(s.data) < size {
