@@ -244,7 +244,7 @@ func (r *Replica) waitsFor(in *incoming, now time.Time) string {
 	switch {
 	case !in.busy.IsZero():
 		return "somebody here has the file open for writing"
-	case in.temp == "" && r.source(in) == nil:
+	case in.temp == "" && len(r.sources(in)) == 0:
 		return "no peer that has it is connected"
 	case in.after.After(now) && r.problems[in.path] != nil:
 		return "it failed, and is tried again: " + r.problems[in.path].Cause
@@ -278,7 +278,12 @@ func (r *Replica) whoHas(path string, e *merkle.Entry) []control.PeerHas {
 // peerHas tells whether a connected peer has the version e of path, and by what that is known.
 func (r *Replica) peerHas(p *peer, path string, e *merkle.Entry) (has, cause string) {
 	announced := slices.ContainsFunc(r.incoming[path], func(in *incoming) bool { return slices.Contains(in.from, p) })
-	untold := slices.Contains(p.out, path)
+	about := func(o outgoing) bool { return o.covers(func(q string) bool { return q == path }) }
+	untold := slices.ContainsFunc(p.out, about)
+	unanswered := false
+	for _, u := range p.unacked {
+		unanswered = unanswered || about(u.outgoing)
+	}
 	switch {
 	case announced:
 		return "no", "it has another version, which is on its way here"
@@ -288,18 +293,10 @@ func (r *Replica) peerHas(p *peer, path string, e *merkle.Entry) (has, cause str
 		return "yes", "it has told so"
 	case untold:
 		return "no", "it has not been told yet"
-	case slices.Contains(valuesOf(p.unacked), path):
+	case unanswered:
 		return "not known", "it was told, and has not answered yet"
 	case p.equal:
 		return "yes", "it was told, and has answered; or the trees were equal and this path has not changed since"
 	}
 	return "not known", "the trees are still being compared"
-}
-
-func valuesOf(m map[uint64]string) []string {
-	out := make([]string, 0, len(m))
-	for _, v := range m {
-		out = append(out, v)
-	}
-	return out
 }
