@@ -186,6 +186,11 @@ func (r *Replica) intend(p *putting, temp string, disk index.Disk) error {
 	if len(p.in.fetched) <= maxIntentBlocks {
 		i.Blocks = p.in.fetched
 	}
+	return r.appendIntent(i)
+}
+
+// appendIntent writes an intent to the log.
+func (r *Replica) appendIntent(i index.Intent) error {
 	if err := r.root.At("apply.intent"); err != nil {
 		return err
 	}

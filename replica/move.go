@@ -80,8 +80,9 @@ func (r *Replica) movedTo(path string, info beneath.Info) bool {
 	if err == nil {
 		err = r.root.At("publish.move")
 	}
-	if err != nil {
-		return false // what went and what came is published one by one, when that can be
+	if err != nil { // what went and what came is published one by one, when that can be
+		r.log.Debug("a move is published in parts", "from", from, "to", path, "cause", err)
+		return false
 	}
 	op := &operation{from: from, to: path, state: r.tree.State(from), stood: r.tree.State(path), by: by}
 	covers := below(from)
@@ -214,8 +215,8 @@ func (r *Replica) move(op *operation) bool {
 	}
 	e := reconcile.Moved(r.tree.Get(op.from), r.tree.Get(op.to), op.by)
 	intent := index.Intent{Path: op.to, Entry: e, Disk: rec.disk, From: op.from}
-	if err := errors.Join(r.root.At("apply.intent"), r.intents.Append(intent)); err != nil {
-		return false
+	if err := r.appendIntent(intent); err != nil {
+		return r.takenApart(op, err)
 	}
 	if rec.disk.Kind != merkle.Dir {
 		r.own.add(op.to, rec.disk)
@@ -224,7 +225,7 @@ func (r *Replica) move(op *operation) bool {
 		return r.inWritable(op.to, func() error { return r.root.Move("apply.rename", op.from, op.to) })
 	})
 	if err != nil {
-		return false
+		return r.takenApart(op, err)
 	}
 	r.relocate(op.from, op.to, op.by)
 	r.meetStamps(e.Version.Vector)
@@ -237,6 +238,12 @@ func (r *Replica) move(op *operation) bool {
 	r.resume(op.from)
 	r.resume(op.to)
 	return true
+}
+
+// takenApart tells why an operation is not done as one; it is then done in parts, which tell what is in their way.
+func (r *Replica) takenApart(op *operation, cause error) bool {
+	r.log.Debug("not done as one", "from", op.from, "to", op.to, "cause", cause)
+	return false
 }
 
 // lookAgain looks under its new name at what was changed here before it was moved.

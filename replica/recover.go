@@ -13,19 +13,34 @@ import (
 // recover takes over what an earlier run had begun and not written to the index: swaps that happened become what they
 // were meant to be, and every temporary file is looked at before it goes.
 func (r *Replica) recover(intents []index.Intent) error {
-	for _, i := range intents {
-		if err := r.recoverIntent(i); err != nil {
+	for n, i := range intents {
+		if err := r.recoverIntent(i, intents[n+1:]); err != nil {
 			return err
 		}
 	}
 	return r.clearTemporary()
 }
 
-func (r *Replica) recoverIntent(i index.Intent) error {
+// whereNow returns where that is by now which stood at path before the moves among later.
+func (r *Replica) whereNow(path string, later []index.Intent) string {
+	for n, i := range later {
+		if i.From == "" || pathAllowed(i.Path) != nil || !below(i.From)(path) {
+			continue
+		}
+		info, err := r.root.Lstat(r.whereNow(i.Path, later[n+1:]))
+		if err == nil && kindOf(info.Kind) == i.Disk.Kind && info.Inode == i.Disk.Inode {
+			path = i.Path + path[len(i.From):]
+		}
+	}
+	return path
+}
+
+// recoverIntent takes over what one intent tells; later are those that came after it.
+func (r *Replica) recoverIntent(i index.Intent, later []index.Intent) error {
 	if pathAllowed(i.Path) != nil || i.Entry == nil {
 		return nil
 	}
-	info, err := r.root.Lstat(i.Path)
+	info, err := r.root.Lstat(r.whereNow(i.Path, later))
 	if err = ignoreMissing(err); err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"errors"
 	"path"
 	"slices"
 	"strings"
@@ -108,14 +107,15 @@ func (r *Replica) removeWhole(op *operation) bool {
 	intent := index.Intent{
 		Path: dir, Entry: reconcile.Publish(r.tree.Get(dir), nil, op.by), Disk: r.diskAt(dir), Temp: away,
 	}
-	if err := errors.Join(r.root.At("apply.intent"), r.intents.Append(intent)); err != nil {
-		return false
+	err := r.appendIntent(intent)
+	if err == nil {
+		err = r.root.MkdirAll("history.mkdir", path.Dir(away), 0o700)
 	}
-	if r.root.MkdirAll("history.mkdir", path.Dir(away), 0o700) != nil {
-		return false
+	if err == nil {
+		err = r.inWritable(dir, func() error { return r.root.Move("apply.removeall", dir, away) })
 	}
-	if r.inWritable(dir, func() error { return r.root.Move("apply.removeall", dir, away) }) != nil {
-		return false
+	if err != nil {
+		return r.takenApart(op, err)
 	}
 	if !r.wholeAt(dir, away) { // somebody wrote into it in that instant
 		if err := r.root.Move("apply.back", away, dir); err == nil {
