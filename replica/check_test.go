@@ -397,6 +397,27 @@ func TestLiveCheckMends(t *testing.T) {
 	}
 }
 
+// TestRotBesideAWrongList has a file damaged together with its block list: neither helps to mend the other.
+func TestRotBesideAWrongList(t *testing.T) {
+	a, b := startOld(t, "a", checkTree), startNode(t, "b", nil)
+	connect(a, b)
+	holds(t, checkTree, a, b)
+	a.flushed()
+	a.committed()
+	a.rot("long")
+	var x *index.Index
+	a.inLoop(func(r *Replica) { x = r.index })
+	rec, list, err := x.Read("long")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commitIndex(t, x, index.Change{Path: "long", Record: rec, Blocks: list[1:]})
+	a.wantCheck(control.CheckOptions{Read: true, Repair: true}, "long: blocks", "long: content")
+	holds(t, checkTree, a, b)
+	a.committed()
+	a.sound()
+}
+
 // TestRotWithoutPeers has damaged content while nobody can be asked: it is held, over a restart too, and the user may take it
 // for good.
 func TestRotWithoutPeers(t *testing.T) {
