@@ -278,11 +278,10 @@ func (r *Replica) whoHas(path string, e *merkle.Entry) []control.PeerHas {
 // peerHas tells whether a connected peer has the version e of path, and by what that is known.
 func (r *Replica) peerHas(p *peer, path string, e *merkle.Entry) (has, cause string) {
 	announced := slices.ContainsFunc(r.incoming[path], func(in *incoming) bool { return slices.Contains(in.from, p) })
-	about := func(o outgoing) bool { return o.covers(func(q string) bool { return q == path }) }
-	untold := slices.ContainsFunc(p.out, about)
-	unanswered := false
+	about := func(o outgoing) bool { return o.path == path || o.op != nil && below(o.op.from, o.op.to)(path) }
+	told := false
 	for _, u := range p.unacked {
-		unanswered = unanswered || about(u.outgoing)
+		told = told || about(u.outgoing)
 	}
 	switch {
 	case announced:
@@ -291,9 +290,9 @@ func (r *Replica) peerHas(p *peer, path string, e *merkle.Entry) (has, cause str
 		return "yes", "its tree and this one are equal"
 	case p.theirs[path] == e.Hash():
 		return "yes", "it has told so"
-	case untold:
+	case slices.ContainsFunc(p.out, about):
 		return "no", "it has not been told yet"
-	case unanswered:
+	case told:
 		return "not known", "it was told, and has not answered yet"
 	case p.equal:
 		return "yes", "it was told, and has answered; or the trees were equal and this path has not changed since"
