@@ -27,10 +27,11 @@ type longFetch struct {
 	ruined  bool        // by an error of this node's own
 	begun   bool        // somebody prepares it, or has
 	ended   bool
-	active  int    // goroutines at work on it
-	todo    []int  // blocks to be fetched that nobody is at
-	have    []bool // blocks that are in the temporary file; nil before it is prepared
-	err     error  // the first that came in the way
+	active  int         // goroutines at work on it
+	todo    []int       // blocks to be fetched that nobody is at
+	have    []bool      // blocks that are in the temporary file; nil before it is prepared
+	repeats []blockCopy // blocks to be copied from there when all others are in
+	err     error       // the first that came in the way
 }
 
 // fetchLong makes a job one of a long file, to be fetched from peers.
@@ -134,13 +135,21 @@ func (r *Replica) goOnLong(j *fetchJob) {
 		}
 	}
 	l.mu.Lock()
+	idle := !l.ended && l.active == 0
 	whole := l.begun && len(l.todo) == 0
-	end := !l.ended && l.active == 0 && (whole || len(l.sources) == 0)
+	repeats := l.repeats
+	if idle && whole && len(repeats) > 0 && !l.ruined {
+		l.repeats, l.active = nil, 1
+		l.mu.Unlock()
+		r.repeatBlocks(j, repeats)
+		return
+	}
+	end := idle && (whole || len(l.sources) == 0)
 	if end {
 		l.ended = true
 	}
 	err := l.err
-	if whole {
+	if whole && !l.ruined {
 		err = nil
 	} else if err == nil {
 		err = errNoSource
@@ -151,6 +160,15 @@ func (r *Replica) goOnLong(j *fetchJob) {
 		l.own.close()
 		r.post(func() { r.fetched(j, disk, err) })
 	}
+}
+
+// repeatBlocks copies the blocks that occur again in a file, and goes on.
+func (r *Replica) repeatBlocks(j *fetchJob, repeats []blockCopy) {
+	missed, err := r.copyOwn(j, repeats)
+	if err != nil {
+		j.long.drop(nil, err)
+	}
+	r.release(nil, j, missed, nil)
 }
 
 // abandon deals with what stood in the queue of a peer that has left: long files are asked of others, if there are. It

@@ -39,6 +39,7 @@ func missing(t *testing.T, content string, had ...string) (n int64) {
 	for _, b := range blocksOf(t, content) {
 		if !have[b.Hash] {
 			n += int64(b.Size)
+			have[b.Hash] = true
 		}
 	}
 	return n
@@ -72,6 +73,7 @@ func TestOnlyWhatIsNewIsSent(t *testing.T) {
 		{"one byte of a long list", tree{"f": large}, tree{"f": changed(large)}},
 		{"copy", tree{"d/f": old}, tree{"e/f": old}},
 		{"copy of one block", tree{"f": old[:70<<10]}, tree{"g": old[:70<<10]}},
+		{"repeated, new", tree{"f": old[:1<<20]}, tree{"g": strings.Repeat(large[:2<<20], 3)}},
 		{"repeated", tree{"f": old[:1<<20]}, tree{"f": strings.Repeat(old[:1<<20], 3)}},
 	} {
 		t.Run(row.name, func(t *testing.T) {

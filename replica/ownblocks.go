@@ -32,10 +32,11 @@ type blockCopy struct {
 	block int
 	from  *os.File
 	at    int64
+	first int // where from is the temporary file itself: the block there
 }
 
 // matchOwn opens the temporary file of a long job, where possible the one that an earlier try has left, and finds out
-// which blocks to copy and which to fetch.
+// which blocks to copy and which to fetch. A block that occurs again is fetched once.
 func (r *Replica) matchOwn(j *fetchJob) (copies []blockCopy, todo []int, err error) {
 	have := make([]bool, len(j.blocks))
 	if err := r.openPart(j, have); err != nil {
@@ -45,12 +46,18 @@ func (r *Replica) matchOwn(j *fetchJob) (copies []blockCopy, todo []int, err err
 	places := j.ownBlocks(r)
 	for i, b := range j.blocks {
 		c, ok := places[b.Hash]
+		c.block = i
 		switch {
 		case have[i]:
+			if !ok {
+				places[b.Hash] = blockCopy{first: i, from: j.file, at: j.long.offsets[i]}
+			}
+		case ok && c.from == j.file && !have[c.first]:
+			j.long.repeats = append(j.long.repeats, c)
 		case ok:
-			c.block = i
 			copies = append(copies, c)
 		default:
+			places[b.Hash] = blockCopy{first: i, from: j.file, at: j.long.offsets[i]}
 			todo = append(todo, i)
 		}
 	}
