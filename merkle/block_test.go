@@ -142,6 +142,36 @@ func TestEdges(t *testing.T) {
 	}
 }
 
+// cutByTheRule is Cut as docs/formats.md has it, byte after byte.
+func cutByTheRule(data []byte) int {
+	n := min(len(data), MaxBlock)
+	var h uint64
+	for i := MinBlock; i < n; i++ {
+		h = h<<1 + gear[data[i]]
+		if bits := h >> 49; bits == 0 && (i >= AvgBlock || h>>45 == 0) {
+			return i + 1
+		}
+	}
+	return n
+}
+
+func TestCutFollowsTheRule(t *testing.T) {
+	check := func(what string, data []byte) {
+		if got, want := Cut(data), cutByTheRule(data); got != want {
+			t.Errorf("%s, %d bytes: Cut = %d, want %d", what, len(data), got, want)
+		}
+	}
+	data := noise(11, 4<<20)
+	for len(data) > 0 {
+		check("noise", data)
+		check("end of a file", data[:min(len(data), Cut(data)+len(data)%3)])
+		data = data[Cut(data):]
+	}
+	for seed := range uint64(20) {
+		check("runs", runs(seed, MaxBlock))
+	}
+}
+
 func TestInsertionChangesFirstBlocks(t *testing.T) {
 	data := noise(5, 4<<20)
 	before := cutAll(data)
