@@ -172,6 +172,22 @@ func TestCutFollowsTheRule(t *testing.T) {
 	}
 }
 
+// TestRollAtTwoPlaces finds what one place alone finds, with masks that are met in either half of a round, or in both.
+func TestRollAtTwoPlaces(t *testing.T) {
+	data := noise(12, 200_000)
+	for bits := range 14 {
+		mask := ^uint64(0) << (64 - bits - 1)
+		for start := 0; start < len(data); start += 997 {
+			rest := data[start:min(len(data), start+5*lane+start%lane)]
+			h, n, found := roll(uint64(start), rest, mask)
+			wantH, want, wantFound := rollOn(uint64(start), rest, mask)
+			if n != want || found != wantFound || !found && h != wantH {
+				t.Fatalf("%d bits, from %d: roll = %d, %v; want %d, %v", bits+1, start, n, found, want, wantFound)
+			}
+		}
+	}
+}
+
 func TestInsertionChangesFirstBlocks(t *testing.T) {
 	data := noise(5, 4<<20)
 	before := cutAll(data)
