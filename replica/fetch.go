@@ -110,6 +110,7 @@ func (r *Replica) fetchFrom(q *jobQueue, open func() (io.ReadWriteCloser, error)
 	if f != nil {
 		f.Close()
 	}
+	r.abandon(q)
 }
 
 // fetchedNothing gives work back for which there is no stream.
@@ -230,7 +231,7 @@ func (r *Replica) fetched(j *fetchJob, disk index.Disk, err error) {
 	in.fetching = false
 	in.data = nil
 	if j.long != nil {
-		r.keepParts(j, err == nil)
+		r.keepParts(j, err)
 	}
 	switch {
 	case err == nil:

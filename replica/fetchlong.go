@@ -171,18 +171,12 @@ func (r *Replica) repeatBlocks(j *fetchJob, repeats []blockCopy) {
 	r.release(nil, j, missed, nil)
 }
 
-// abandon deals with what stood in the queue of a peer that has left: long files are asked of others, if there are. It
-// returns the small ones.
-func (r *Replica) abandon(q *jobQueue, left []*fetchJob) (small []*fetchJob) {
-	for _, j := range left {
-		if j.long == nil {
-			small = append(small, j)
-			continue
-		}
+// abandon deals with the long files in the queue of a peer that has left: they are asked of others, if there are.
+func (r *Replica) abandon(q *jobQueue) {
+	for _, j := range q.drain() {
 		j.long.drop(q, syncproto.ErrClosed)
 		r.goOnLong(j)
 	}
-	return small
 }
 
 // prepareLong gets the block list of a long file where it did not come along, and sees which blocks are on the own disk.

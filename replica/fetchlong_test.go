@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -258,9 +260,35 @@ func TestLongFilesTakeTurns(t *testing.T) {
 			t.Errorf("%d small files among 8 pieces of work, want 3", small)
 		}
 	}
-	if left := q.close(); len(left) != 0 || q.take() != nil {
-		t.Errorf("%d jobs left", len(left))
+	short, last := &fetchJob{entry: &merkle.Entry{}}, &fetchJob{long: &longFetch{sources: []*jobQueue{q}}}
+	q.put(short)
+	q.put(last)
+	if left := q.close(); !slices.Equal(left, []*fetchJob{short}) || q.take() != nil || q.put(last) {
+		t.Errorf("closed: got %v, want the small file alone, and nothing more", left)
 	}
+	if left := q.drain(); !slices.Equal(left, []*fetchJob{last}) || q.drain() != nil {
+		t.Errorf("drained: got %v, want the long file, once", left)
+	}
+}
+
+// TestFullDiskDropsParts has no room for a file while parts of others are kept.
+func TestFullDiskDropsParts(t *testing.T) {
+	n, b := startNode(t, "n", nil), newNode(t, "b", nil)
+	b.start()
+	b.end()
+	other := tmpDir + "/0000-1-" + partTag("other") + partial
+	writeFile(t, b.path(other), "some")
+	b.on("fetch.create", func() error {
+		if _, err := os.Stat(b.path(other)); err == nil {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	b.start()
+	connect(n, b)
+	want := tree{"f": noise(8, 1<<20)}
+	n.write("f", want["f"])
+	holds(t, want, n, b)
 }
 
 // TestKeptPartsAreBounded leaves more than are kept, and an old one.

@@ -90,13 +90,26 @@ func (q *jobQueue) batch() []*fetchJob {
 	return batch
 }
 
-// close ends take, and returns what was never taken.
-func (q *jobQueue) close() []*fetchJob {
+// close ends take, and returns the small files that were never taken. Long ones are left for drain.
+func (q *jobQueue) close() (small []*fetchJob) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
+	for _, j := range q.jobs {
+		if j.long == nil {
+			small = append(small, j)
+		}
+	}
+	q.jobs = slices.DeleteFunc(q.jobs, func(j *fetchJob) bool { return j.long == nil })
+	q.cond.Broadcast()
+	return small
+}
+
+// drain returns the long files of a queue that is closed, once.
+func (q *jobQueue) drain() []*fetchJob {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	left := q.jobs
 	q.jobs = nil
-	q.cond.Broadcast()
 	return left
 }

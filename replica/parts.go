@@ -2,10 +2,12 @@ package replica
 
 import (
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"resonate/beneath"
@@ -54,8 +56,13 @@ func (r *Replica) takePart(path string) *keptPart {
 }
 
 // keepParts keeps what a job has fetched of a long file, if it is not whole, for the next try. What an earlier try left is
-// in it; unless this one never came to look.
-func (r *Replica) keepParts(j *fetchJob, whole bool) {
+// in it; unless this one never came to look. A full disk has no room for those of other paths.
+func (r *Replica) keepParts(j *fetchJob, err error) {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		for tag := range r.parts {
+			r.dropPart(tag)
+		}
+	}
 	tag, kept := partTag(j.path), j.long.own.kept
 	switch {
 	case kept == nil:
@@ -64,7 +71,7 @@ func (r *Replica) keepParts(j *fetchJob, whole bool) {
 	default:
 		r.removeOrLeave("fetch.remove", kept.temp+partial)
 	}
-	if !whole && j.hasSome() {
+	if err != nil && j.hasSome() {
 		r.addPart(tag, &keptPart{
 			temp: j.temp, since: time.Now(), content: j.entry.Content, list: j.blocks, have: j.long.have,
 		})

@@ -117,7 +117,7 @@ func (r *Replica) serve(ctx context.Context, p *peer, hello *syncproto.Hello) er
 	})
 	err := r.receive(ctx, p)
 	close(stop)
-	left := r.abandon(p.jobs, p.jobs.close())
+	left := p.jobs.close()
 	r.post(func() { r.part(p, left, err) })
 	var lied *protocolError
 	if errors.As(err, &lied) {
