@@ -254,6 +254,9 @@ func (r *Replica) compareRoots(p *peer) {
 	}
 	p.equal = true
 	clear(p.theirs)
+	if len(r.incoming) == 0 {
+		r.dropParts()
+	}
 	r.seen = r.seen.Join(p.seen)
 	r.releaseSuspects()
 	r.advanceHorizon()

@@ -101,6 +101,13 @@ func (r *Replica) dropPart(tag string) {
 	delete(r.parts, tag)
 }
 
+// dropParts drops all: nobody has anything that is not here.
+func (r *Replica) dropParts() {
+	for tag := range r.parts {
+		r.dropPart(tag)
+	}
+}
+
 // dropOldParts drops what nobody has come back for.
 func (r *Replica) dropOldParts(now time.Time) {
 	for tag, p := range r.parts {

@@ -25,7 +25,7 @@ var (
 )
 
 // operations is how many a random run makes in all.
-const operations = 1000
+const operations = 5000
 
 // TestRandomOperations has three users work on three nodes at once, with the same few names, while one of the daemons
 // is killed and started again and again. At the end all folders are equal, and nothing that a user wrote is lost.
@@ -276,6 +276,9 @@ func (u *user) move() bool {
 
 func (u *user) swap() bool {
 	a, b := u.path(), u.path()
+	if u.rand.IntN(3) == 0 {
+		a, b = u.dir(), u.dir()
+	}
 	return a != b && unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE) == nil
 }
 
