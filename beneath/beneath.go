@@ -63,6 +63,9 @@ type Info struct {
 	Mode   uint32 // permission bits with setuid, setgid and sticky: 07777
 	Size   int64  // bytes
 	MTime  int64  // nanoseconds since 1970, right from 1678 to 2262
+	CTime  int64  // when content, attributes or links last changed; as MTime
+	UID    uint32
+	GID    uint32
 	Inode  uint64
 	Device uint64
 	Links  uint64

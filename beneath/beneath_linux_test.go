@@ -65,15 +65,6 @@ func TestBusyWriting(t *testing.T) {
 	}
 }
 
-// skip says why a test cannot run here; where everything must run it fails.
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("RESONATE_CI") == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 func TestReadOnly(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, ""); err != nil {

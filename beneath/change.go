@@ -115,6 +115,20 @@ func (r *Root) Symlink(l Label, target, path string) error {
 	}))
 }
 
+// Link makes to, where nothing may be yet, another name of the file from.
+func (r *Root) Link(l Label, from, to string) error {
+	return linkError("link", from, to, r.on2(l, from, to, func(a, b place) error {
+		info, err := a.lstat()
+		if err == nil && info.Kind != File {
+			err = ErrNotRegular
+		}
+		if err != nil {
+			return err
+		}
+		return unix.Linkat(a.fd, a.name, b.fd, b.name, 0)
+	}))
+}
+
 // Move renames from to to, where nothing may be yet: otherwise the error is fs.ErrExist. Where the kernel or the file system
 // cannot promise that in one step, see moveByLink.
 func (r *Root) Move(l Label, from, to string) error {

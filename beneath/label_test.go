@@ -35,6 +35,7 @@ func operations(r *Root) map[string]func() error {
 		"RemoveDir": func() error { return r.RemoveDir("RemoveDir", "empty") },
 		"Chmod":     func() error { return r.Chmod("Chmod", "c", 0o600) },
 		"SetMTime":  func() error { return r.SetMTime("SetMTime", "d/b", 1) },
+		"Link":      func() error { return r.Link("Link", "d/b", "d/second") },
 	}
 }
 
@@ -105,6 +106,7 @@ func TestFaultAtRoot(t *testing.T) {
 	wantError(t, "Chmod", r.Chmod("t", ".", 0o700), fault)
 	wantError(t, "SetMTime", r.SetMTime("t", ".", 1), fault)
 	wantError(t, "MkdirAll", r.MkdirAll("t", ".", 0o700), fault)
+	wantError(t, "Chown", r.Chown("t", ".", 0, 0), fault)
 	if after := snapshot(t, dir); !maps.Equal(after, before) {
 		t.Errorf("acted before it failed: %v, was %v", after, before)
 	}

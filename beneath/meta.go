@@ -22,6 +22,19 @@ func (r *Root) SetMTime(l Label, path string, ns int64) error {
 	}))
 }
 
+// Chown sets owner and group of anything, of a link itself too. It takes setuid and setgid bits and capabilities away from a file.
+func (r *Root) Chown(l Label, path string, uid, gid uint32) error {
+	return pathError("chown", path, r.onDir(l, path, func(p place) error {
+		return again(func() error { return unix.Fchownat(p.fd, p.name, int(uid), int(gid), unix.AT_SYMLINK_NOFOLLOW) })
+	}))
+}
+
+// Fchown is Chown for an open file that is not in place yet.
+func Fchown(f *os.File, uid, gid uint32) error {
+	defer runtime.KeepAlive(f)
+	return pathError("chown", f.Name(), again(func() error { return unix.Fchown(int(f.Fd()), int(uid), int(gid)) }))
+}
+
 // onDir is on for an operation that may be on the root itself.
 func (r *Root) onDir(l Label, path string, do func(place) error) error {
 	if path != "." {

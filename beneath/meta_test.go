@@ -75,3 +75,44 @@ func TestFchmodMTime(t *testing.T) {
 		t.Error("FchmodMTime of a closed file: no error")
 	}
 }
+
+func TestChown(t *testing.T) {
+	if os.Getuid() != 0 {
+		skip(t, "only root may give files away")
+	}
+	eachOpener(t, func(t *testing.T, r *Root, dir string) {
+		write(t, dir+"/d/file", "x")
+		must(t, os.Symlink("file", dir+"/d/link"))
+		for i, path := range []string{"d/link", "d/file", "d"} {
+			uid, gid := uint32(1000+i), uint32(2000+i)
+			must(t, r.Chown("t", path, uid, gid))
+			if info, err := r.Lstat(path); err != nil || info.UID != uid || info.GID != gid {
+				t.Errorf("%s: owner %d:%d, %v, want %d:%d", path, info.UID, info.GID, err, uid, gid)
+			}
+		}
+		f, err := r.Create("t", "new", 0o600)
+		must(t, err)
+		defer f.Close()
+		must(t, Fchown(f, 7, 8))
+		if info, err := Fstat(f); err != nil || info.UID != 7 || info.GID != 8 {
+			t.Errorf("new: owner %d:%d, %v, want 7:8", info.UID, info.GID, err)
+		}
+	})
+}
+
+func TestLink(t *testing.T) {
+	eachOpener(t, func(t *testing.T, r *Root, dir string) {
+		write(t, dir+"/d/file", "x")
+		must(t, os.Symlink("file", dir+"/link"))
+		before, err := r.Lstat("d/file")
+		must(t, err)
+		must(t, r.Link("t", "d/file", "second"))
+		if info, err := r.Lstat("second"); err != nil || info.Inode != before.Inode || info.Links != 2 || info.CTime < before.CTime {
+			t.Errorf("second = %+v, %v, want inode %d with two links", info, err, before.Inode)
+		}
+		wantError(t, "onto what is there", r.Link("t", "d/file", "second"), os.ErrExist)
+		wantError(t, "of a symlink", r.Link("t", "link", "third"), ErrNotRegular)
+		wantError(t, "of a directory", r.Link("t", "d", "third"), ErrNotRegular)
+		wantError(t, "of nothing", r.Link("t", "none", "third"), os.ErrNotExist)
+	})
+}

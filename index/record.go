@@ -20,6 +20,11 @@ type Disk struct {
 	// file whose mtime is not clearly older may have been written again in the same tick of the clock, unseen.
 	Checked   int64
 	XattrHash merkle.Hash // over the extended attributes as they were left; zero: none, or not looked at
+	// Looked is the wall clock, in nanoseconds since 1970, at which the attributes beside content, mode and times were read or
+	// set. Where nothing changed at the inode since (ctime), they need not be read again. 0: never.
+	Looked  int64
+	Refused string // the agreed extended attributes that could not be set here: their names, each ended by a NUL
+	Owner   string // "uid:gid" as they were left, where ownership is kept
 }
 
 // A Record is everything known of one path. The zero Record is that of a path of which nothing is known.
@@ -57,11 +62,14 @@ const (
 	diskMTime   = 5 // fixed64
 	diskChecked = 6 // fixed64
 	diskXattrs  = 7 // bytes
+	diskLooked  = 8 // fixed64
+	diskRefused = 9 // bytes
+	diskOwner   = 10
 )
 
 var (
 	recordShape = shape{types: []protowire.Type{length, length, fixed, length, varint, varint, length, varint}}
-	diskShape   = shape{types: []protowire.Type{varint, varint, varint, varint, fixed, fixed, length}}
+	diskShape   = shape{types: []protowire.Type{varint, varint, varint, varint, fixed, fixed, length, fixed, length, length}}
 )
 
 func appendRecord(b []byte, r Record, p place) []byte {
@@ -128,7 +136,10 @@ func appendDisk(b []byte, d Disk) []byte {
 	b = merkle.AppendUint(b, diskSize, uint64(d.Size))
 	b = appendFixed(b, diskMTime, d.MTime)
 	b = appendFixed(b, diskChecked, d.Checked)
-	return appendHash(b, diskXattrs, d.XattrHash)
+	b = appendHash(b, diskXattrs, d.XattrHash)
+	b = appendFixed(b, diskLooked, d.Looked)
+	b = merkle.AppendBytes(b, diskRefused, d.Refused)
+	return merkle.AppendBytes(b, diskOwner, d.Owner)
 }
 
 func decodeDisk(b []byte) (d Disk, err error) {
@@ -154,6 +165,12 @@ func decodeDisk(b []byte) (d Disk, err error) {
 			d.Checked = int64(f.Uint)
 		case diskXattrs:
 			return setHash(&d.XattrHash, f.Bytes)
+		case diskLooked:
+			d.Looked = int64(f.Uint)
+		case diskRefused:
+			d.Refused = string(f.Bytes)
+		case diskOwner:
+			d.Owner = string(f.Bytes)
 		}
 		return nil
 	})

@@ -50,6 +50,13 @@ var fullDisk = Disk{
 	Kind: merkle.File, Mode: 0o644, Inode: 1 << 40, Size: 3, MTime: -5, Checked: 1_700_000_000_000_000_001, XattrHash: hash("x"),
 }
 
+// dressedDisk has the fields that came later.
+func dressedDisk() Disk {
+	d := fullDisk
+	d.Looked, d.Refused, d.Owner = 1_700_000_000_000_000_002, "user.a\x00owner\x00", "0:1000"
+	return d
+}
+
 func fullRecord() Record {
 	return Record{Entry: entry(merkle.File, 7), Disk: fullDisk, Hint: -12, Pending: entry(merkle.Tombstone, 8), Suspect: true}
 }
@@ -87,6 +94,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		{"suspect alone", Record{Suspect: true}, place{record: true}},
 		{"hint alone", Record{Hint: 1}, place{record: true}},
 		{"disk alone, negative size", Record{Disk: Disk{Size: -1, Mode: 1<<32 - 1, Kind: 255}}, place{record: true}},
+		{"attributes on disk", Record{Disk: dressedDisk()}, place{record: true}},
 		{"fields of a newer resonate in the entry", Record{Entry: foreign}, place{record: true}},
 	}
 	for _, row := range rows {
@@ -177,6 +185,7 @@ func TestGolden(t *testing.T) {
 		got  []byte
 	}{
 		{"record", seal(key, appendRecord(unsealed(0), fullRecord(), place{dir: 300, block: blocks(1)}))},
+		{"disk", appendDisk(nil, dressedDisk())},
 		{"meta", seal(metaKey, appendMeta(unsealed(0), fullMeta()))},
 		{"intent", framed},
 		{"key", key},
@@ -203,6 +212,7 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add(appendRecord(nil, fullRecord(), place{dir: 2, block: blocks(1)}))
 	f.Add(appendRecord(nil, Record{Entry: entry(merkle.Dir, 3)}, place{dir: 2}))
 	f.Add(appendRecord(nil, Record{}, place{apart: 2}))
+	f.Add(appendRecord(nil, Record{Disk: dressedDisk()}, place{}))
 	f.Add([]byte{0x0a, 0xff, 0xff, 0xff, 0x7f})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRecord(b)

@@ -3,6 +3,7 @@ package merkle
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -253,6 +254,20 @@ func (e *Entry) ContentHash() Hash {
 		return nil
 	})
 	return contentDomain.sum(attributes)
+}
+
+// XattrHash returns a hash over a list of extended attributes, which must be sorted by name; the zero hash for none. It is the
+// content hash of attributes that have these and nothing else.
+func XattrHash(list []Xattr) Hash {
+	if len(list) == 0 {
+		return Hash{}
+	}
+	return contentDomain.sum(appendAttributes(nil, Attributes{Xattrs: list}))
+}
+
+// SameXattrs tells whether two sorted lists hold the same extended attributes.
+func SameXattrs(a, b []Xattr) bool {
+	return slices.EqualFunc(a, b, func(x, y Xattr) bool { return x.Name == y.Name && bytes.Equal(x.Value, y.Value) })
 }
 
 // SameContent tells whether a and b hold the same data: kind, and bytes or target. Metadata may differ.

@@ -286,3 +286,22 @@ func FuzzDecodeEntry(f *testing.F) {
 		}
 	})
 }
+
+func TestXattrHash(t *testing.T) {
+	a, b := Xattr{"user.a", []byte("1")}, Xattr{"user.b", []byte("2")}
+	lists := [][]Xattr{nil, {a}, {b}, {a, b}, {{"user.a", []byte("2")}}, {{"user.a", nil}}}
+	for i, x := range lists {
+		for j, y := range lists {
+			if same := XattrHash(x) == XattrHash(y); same != (i == j) || same != SameXattrs(x, y) {
+				t.Errorf("%v and %v: equal hashes %v, same %v, want %v", x, y, same, SameXattrs(x, y), i == j)
+			}
+		}
+	}
+	if !XattrHash(nil).IsZero() {
+		t.Error("the hash of no attributes is not the zero hash")
+	}
+	e := &Entry{Attributes: Attributes{Xattrs: lists[3]}}
+	if got, want := XattrHash(lists[3]), e.ContentHash(); got != want {
+		t.Errorf("XattrHash = %v, want the content hash %v", got, want)
+	}
+}

@@ -59,10 +59,10 @@ func Moved(e, stood *merkle.Entry, by Author) *merkle.Entry {
 	})
 }
 
-// same tells whether a person would see no difference. What a node cannot read (owner, link) is not compared.
+// same tells whether a person would see no difference. What a node cannot read or set, it hands in as it was agreed.
 func same(a, b *merkle.Attributes) bool {
 	return a.Kind == b.Kind && a.Mode == b.Mode && a.Size == b.Size && a.MTime == b.MTime && a.Target == b.Target &&
-		a.Content == b.Content
+		a.Content == b.Content && a.Owner == b.Owner && a.Link == b.Link && merkle.SameXattrs(a.Xattrs, b.Xattrs)
 }
 
 // A Plan is what follows from two versions of a path.

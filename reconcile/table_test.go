@@ -179,3 +179,30 @@ func checkCopy(t *testing.T, p Plan) {
 		t.Errorf("the copy of %s is called %q, want %q", word(p.Copy), p.CopyPath, want)
 	}
 }
+
+// A change of attributes alone is a change, and leaves the origin of the content as it was.
+func TestPublishAttributes(t *testing.T) {
+	base := merkle.Attributes{Kind: merkle.File, Mode: 0o644, Size: 1, Content: merkle.HashBlock([]byte("x"))}
+	by := func(stamp merkle.Stamp) Author { return Author{Node: merkle.NodeID{1}, Stamp: stamp} }
+	agreed := Publish(nil, &base, by(1))
+	for name, change := range map[string]func(a *merkle.Attributes){
+		"extended attribute": func(a *merkle.Attributes) { a.Xattrs = []merkle.Xattr{{Name: "user.a", Value: []byte("1")}} },
+		"owner":              func(a *merkle.Attributes) { a.Owner = "root:root" },
+		"hard link":          func(a *merkle.Attributes) { a.Link = merkle.Hash{1} },
+		"mode":               func(a *merkle.Attributes) { a.Mode = 0o600 },
+	} {
+		have := base
+		change(&have)
+		e := Publish(agreed, &have, by(2))
+		if e == nil {
+			t.Errorf("%s: no change, want one", name)
+			continue
+		}
+		if got, want := e.Version.Origin(), agreed.Version.Origin(); got != want {
+			t.Errorf("%s: origin of the content %v, want %v", name, got, want)
+		}
+		if again := Publish(e, &have, by(3)); again != nil {
+			t.Errorf("%s: found as agreed, it is a change: %v", name, again)
+		}
+	}
+}

@@ -12,9 +12,6 @@ import (
 	"resonate/reconcile"
 )
 
-// appliedMode is the part of an entry's mode that is set on disk: never setuid or setgid.
-const appliedMode = 0o1777
-
 // apply puts a plan into effect: on disk, in the records, in the tree. It changes nothing at a path that is not as
 // recorded: what a person did there is published first (errChangedHere).
 func (r *Replica) apply(in *incoming, plan reconcile.Plan) error {
@@ -98,9 +95,8 @@ func (r *Replica) asRecorded(in *incoming) error {
 		}
 	case err != nil:
 		return err
-	case sameDisk(have, info):
-		return nil
-	case have.Kind == merkle.Dir && info.Kind == beneath.Dir && have.Mode == info.Mode:
+	case (sameDisk(have, info) || have.Kind == merkle.Dir && info.Kind == beneath.Dir && have.Mode == info.Mode) &&
+		r.attributesAsRecorded(in.path, info):
 		return nil
 	}
 	r.look(in.path, false)
@@ -174,7 +170,11 @@ func (r *Replica) diskNow(path string) index.Disk {
 	if err != nil {
 		return index.Disk{}
 	}
-	return diskOf(info)
+	disk := diskOf(info)
+	if a, err := r.attributesAt(path, info); err == nil && disk.Kind != 0 {
+		a.on(&disk)
+	}
+	return disk
 }
 
 // intend writes down what is about to happen to a path, so that after a crash the outcome is known for what it is.

@@ -41,9 +41,12 @@ func (r *Replica) status(s *control.Status, network []control.Peer) {
 	s.Peers = r.peerList(network, root.State)
 	r.traffic(s)
 	s.Held, s.HeldMore = cutTo(r.heldList(), maxListed)
-	problems := make([]control.Problem, 0, len(r.problems))
+	problems := make([]control.Problem, 0, len(r.problems)+len(r.refused))
 	for _, path := range slices.Sorted(maps.Keys(r.problems)) {
 		problems = append(problems, *r.problems[path])
+	}
+	for _, path := range slices.Sorted(maps.Keys(r.refused)) {
+		problems = append(problems, *r.refused[path])
 	}
 	s.Problems, s.ProblemsMore = cutTo(problems, maxListed)
 	s.Watch = r.watchStatus()

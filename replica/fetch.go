@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"resonate/beneath"
 	"resonate/index"
 	"resonate/merkle"
 	"resonate/syncproto"
@@ -29,6 +28,7 @@ type fetchJob struct {
 	data   []byte
 	temp   string
 	file   *os.File
+	dense  bool       // something else may be in the file: zeros are written, too
 	long   *longFetch // nil: it is fetched with others, in a batch
 }
 
@@ -138,8 +138,10 @@ func (r *Replica) fetchBatch(f *syncproto.Fetcher, batch []*fetchJob) error {
 		}
 		offset := int64(0)
 		for _, b := range j.blocks {
-			wants = append(wants, syncproto.Want{Path: j.path, Content: j.entry.Content, Offset: offset, Block: b})
-			whose = append(whose, j)
+			if !isHole(b) {
+				wants = append(wants, syncproto.Want{Path: j.path, Content: j.entry.Content, Offset: offset, Block: b})
+				whose = append(whose, j)
+			}
 			offset += int64(b.Size)
 		}
 	}
@@ -188,8 +190,11 @@ func (j *fetchJob) checkList() error {
 
 // write puts data that was checked in its place: all that is fetched or copied into a temporary file goes through here.
 func (j *fetchJob) write(data []byte, offset int64) error {
-	_, err := j.file.WriteAt(data, offset)
-	return err
+	if j.dense {
+		_, err := j.file.WriteAt(data, offset)
+		return err
+	}
+	return writeSparse(j.file, data, offset)
 }
 
 // dress gives a temporary file that has all its bytes the metadata of its entry.
@@ -197,11 +202,7 @@ func (r *Replica) dress(f *os.File, e *merkle.Entry) (index.Disk, error) {
 	if err := r.root.At("fetch.complete"); err != nil {
 		return index.Disk{}, err
 	}
-	if err := beneath.FchmodMTime(f, e.Mode&appliedMode, e.MTime); err != nil {
-		return index.Disk{}, err
-	}
-	info, err := beneath.Fstat(f)
-	return diskOf(info), err
+	return r.finishFile(f, e)
 }
 
 // endFile gives a complete temporary file its metadata and its final name. Of any other, that of a long file stays if

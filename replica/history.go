@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -281,8 +280,8 @@ func (r *Replica) copyKept(k control.Kept, temp string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(to, from)
-	err = errors.Join(err, beneath.FchmodMTime(to, info.Mode, info.MTime), to.Close())
+	err = copySparse(to, from)
+	err = errors.Join(err, r.copyAttributes(to, from, info), beneath.FchmodMTime(to, info.Mode, info.MTime), to.Close())
 	if err == nil {
 		err = r.root.Move("restore.whole", temp+partial, temp)
 	}

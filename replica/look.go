@@ -36,6 +36,7 @@ type hashResult struct {
 	data   []byte // of a small file
 	stable bool   // it did not change meanwhile
 	err    error
+	attributes
 }
 
 // observe takes in what the watcher reports.
@@ -106,10 +107,6 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 		}
 		r.foundSimple(path, merkle.Attributes{Kind: merkle.Dir, Mode: info.Mode}, info, scan)
 	case beneath.Symlink:
-		if rec != nil && sameDisk(rec.disk, info) {
-			r.unchanged(path)
-			return
-		}
 		target, err := r.root.Readlink(path)
 		if err != nil {
 			r.problem(path, err.Error(), makeReadable)
@@ -128,15 +125,18 @@ func (r *Replica) foundFile(path string, info beneath.Info, scan bool) {
 	rec := r.records[path]
 	if rec != nil && rec.disk.Kind == merkle.File && rec.disk.Inode == info.Inode && rec.disk.Size == info.Size &&
 		rec.disk.MTime == info.MTime && (scan || rec.disk.Checked-rec.disk.MTime > int64(racy)) {
-		if rec.disk.Mode == info.Mode {
+		var attrs merkle.Attributes
+		e, disk := r.tree.Get(path), rec.disk
+		if e.Live() {
+			attrs = e.Attributes
+		}
+		if !r.attributesDiffer(path, info, !scan, &attrs, &disk) && rec.disk.Mode == info.Mode {
+			r.lookedAt(path, disk, scan)
 			r.unchanged(path)
 			return
 		}
-		if e := r.tree.Get(path); e.Live() && e.Kind == merkle.File && r.hashing[path] == nil {
-			attrs := e.Attributes
-			attrs.Mode = info.Mode
-			disk := rec.disk
-			disk.Mode = info.Mode
+		if e.Live() && e.Kind == merkle.File && r.hashing[path] == nil {
+			attrs.Mode, disk.Mode = info.Mode, info.Mode
 			r.changed(&change{path: path, attrs: &attrs, disk: disk, scan: scan, keepBlocks: true})
 			return
 		}
@@ -148,11 +148,19 @@ func (r *Replica) foundFile(path string, info beneath.Info, scan bool) {
 func (r *Replica) foundSimple(path string, attrs merkle.Attributes, info beneath.Info, scan bool) {
 	rec := r.records[path]
 	disk := diskOf(info)
-	if rec != nil && sameDisk(rec.disk, info) {
+	same := rec != nil && sameDisk(rec.disk, info)
+	if same {
+		disk = rec.disk
+	}
+	differ := r.attributesDiffer(path, info, !scan, &attrs, &disk)
+	switch {
+	case same && !differ:
+		r.lookedAt(path, disk, scan)
 		r.unchanged(path)
 		return
-	}
-	if rec != nil && attrs.Kind == merkle.Dir && rec.disk.Kind == merkle.Dir && rec.disk.Mode == info.Mode {
+	case rec != nil && attrs.Kind == merkle.Dir && rec.disk.Kind == merkle.Dir && rec.disk.Mode == info.Mode &&
+		disk.XattrHash == rec.disk.XattrHash && disk.Owner == rec.disk.Owner:
+		disk.Refused = rec.disk.Refused
 		r.setDisk(path, disk, nil) // another directory of the same name: what lies in it is looked at by itself
 		r.unchanged(path)
 		return
@@ -306,6 +314,9 @@ func (r *Replica) read(path string, buf []byte) (res hashResult, _ []byte) {
 	if err != nil {
 		return hashResult{err: fmt.Errorf("read %s: %w", path, err)}, buf
 	}
+	if res.attributes, err = r.attributesOf(f, before); err != nil {
+		return hashResult{err: err}, buf
+	}
 	res.info, res.err = beneath.Fstat(f)
 	res.stable = res.err == nil && before == res.info && res.blocks.Size() == res.info.Size
 	return res, buf
@@ -369,7 +380,7 @@ func (r *Replica) hashed(job hashJob, res hashResult) {
 		r.foundContent(job, res, res.info)
 	default:
 		now, err := r.root.Lstat(job.path)
-		if err != nil || now.Inode != res.info.Inode || now.MTime != res.info.MTime || now.Size != res.info.Size {
+		if err != nil || now.Inode != res.info.Inode || now.CTime != res.info.CTime || now.Size != res.info.Size {
 			r.look(job.path, job.scan)
 			return
 		}
@@ -381,12 +392,15 @@ func (r *Replica) foundContent(job hashJob, res hashResult, info beneath.Info) {
 	r.problem(job.path, "", "")
 	attrs := &merkle.Attributes{
 		Kind: merkle.File, Mode: info.Mode, Size: info.Size, MTime: info.MTime, Content: res.blocks.Root(),
+		Xattrs: res.xattrs, Owner: r.ownerName(info),
 	}
+	r.tellOver(job.path, res.over)
 	blocks := res.blocks
 	if blocks == nil {
 		blocks = merkle.BlockList{}
 	}
 	c := &change{path: job.path, attrs: attrs, disk: diskOf(info), blocks: blocks, data: res.data, scan: job.scan}
+	res.on(&c.disk)
 	if job.scan {
 		c.data = nil
 	}

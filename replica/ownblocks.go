@@ -42,6 +42,9 @@ func (r *Replica) matchOwn(j *fetchJob) (copies []blockCopy, todo []int, err err
 	if err := r.openPart(j, have); err != nil {
 		return nil, nil, err
 	}
+	for i, b := range j.blocks {
+		have[i] = have[i] || (!j.dense && isHole(b))
+	}
 	j.begin(have)
 	places := j.ownBlocks(r)
 	for i, b := range j.blocks {

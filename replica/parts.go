@@ -139,7 +139,7 @@ func (r *Replica) openPart(j *fetchJob, have []bool) error {
 		case err != nil:
 			own.kept = nil
 		case r.adoptPart(j, p, file, have):
-			j.temp, j.file, own.kept = p.temp, file, nil
+			j.temp, j.file, j.dense, own.kept = p.temp, file, true, nil
 			return file.Truncate(j.entry.Size)
 		default:
 			_ = file.Close() // was only read

@@ -252,6 +252,7 @@ func (r *Replica) publish(c *change, by reconcile.Author) {
 		r.wakeIn(time.Second)
 		return
 	}
+	r.completed(c)
 	e := reconcile.Publish(r.tree.Get(c.path), c.attrs, by)
 	if c.attrs == nil {
 		r.dropDisk(c.path)
@@ -288,6 +289,7 @@ func (r *Replica) stamped(by reconcile.Author) { r.seen = r.seen.With(by.Node, b
 func (r *Replica) dropDisk(path string) {
 	if rec := r.records[path]; rec != nil {
 		*rec = record{}
+		r.tellRefused(path, rec.disk)
 		r.touch(path)
 	}
 }

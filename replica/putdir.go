@@ -55,7 +55,7 @@ func (r *Replica) putDir(p *putting, have index.Disk) error {
 	if err := r.intend(p, "", index.Disk{Kind: merkle.Dir}); err != nil {
 		return err
 	}
-	err := r.inWritable(path, func() error { return r.root.Mkdir("apply.mkdir", path, p.entry.Mode&appliedMode) })
+	err := r.inWritable(path, func() error { return r.root.Mkdir("apply.mkdir", path, p.entry.Mode&r.appliedMode()) })
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -67,7 +67,12 @@ func (r *Replica) putDir(p *putting, have index.Disk) error {
 		r.look(path, false)
 		return errChangedHere
 	}
-	r.setDisk(path, diskOf(info), nil)
+	disk := diskOf(info)
+	r.setDisk(path, disk, nil) // should the rest fail, this was no user
+	if err := r.putAttributes(applyLabels, path, p.entry, &disk); err != nil {
+		return err
+	}
+	r.setDisk(path, disk, nil)
 	return nil
 }
 
@@ -85,7 +90,12 @@ func (r *Replica) implyDir(dir string) error {
 		r.look(dir, false)
 		return waitError{dir}
 	}
-	r.setDisk(dir, diskOf(info), nil)
+	disk := diskOf(info)
+	implied := &merkle.Entry{Attributes: merkle.Attributes{Kind: merkle.Dir}}
+	if err := r.putAttributes(applyLabels, dir, implied, &disk); err != nil { // it may have inherited an ACL
+		return err
+	}
+	r.setDisk(dir, disk, nil)
 	r.linger[dir] = true
 	return nil
 }
@@ -131,18 +141,29 @@ func (r *Replica) lookInside(dir string) {
 	}
 }
 
-// putMode sets a directory's mode.
+// putMode sets a directory's mode and attributes.
 func (r *Replica) putMode(p *putting, have index.Disk) error {
-	path := p.in.path
+	path, applied := p.in.path, r.appliedMode()
 	delete(r.linger, path)
-	if mode := p.entry.Mode & appliedMode; mode != have.Mode&appliedMode {
-		if err := r.intend(p, "", index.Disk{Kind: merkle.Dir}); err != nil {
-			return err
-		}
+	mode, attributes := p.entry.Mode&applied, r.differsIn(have, p.entry)
+	if mode == have.Mode&applied && !attributes {
+		r.setDisk(path, have, nil)
+		return nil
+	}
+	if err := r.intend(p, "", index.Disk{Kind: merkle.Dir}); err != nil {
+		return err
+	}
+	if mode != have.Mode&applied {
 		if err := r.root.Chmod("apply.chmod", path, mode); err != nil {
 			return err
 		}
 		have.Mode = mode
+		r.setDisk(path, have, nil) // should the rest fail, this was no user
+	}
+	if attributes {
+		if err := r.putAttributes(applyLabels, path, p.entry, &have); err != nil {
+			return err
+		}
 	}
 	r.setDisk(path, have, nil)
 	return nil

@@ -32,6 +32,9 @@ func (r *Replica) tempFor(p *putting) (string, index.Disk, error) {
 	}
 	info, err := r.root.Lstat(temp)
 	p.in.temp, p.in.disk = temp, diskOf(info)
+	if err == nil && r.o.KeepOwner {
+		err = r.putAttributes(applyLabels, temp, p.entry, &p.in.disk)
+	}
 	return temp, p.in.disk, err
 }
 
@@ -67,6 +70,7 @@ func (r *Replica) putNew(p *putting, _ index.Disk) error {
 		return err
 	}
 	p.in.temp = ""
+	disk.Looked = time.Now().UnixNano()
 	r.setDisk(p.in.path, disk, p.in.fetched)
 	return nil
 }
@@ -105,6 +109,7 @@ func (r *Replica) putOver(p *putting, have index.Disk) error {
 		return err
 	}
 	p.in.temp = ""
+	disk.Looked = time.Now().UnixNano()
 	r.setDisk(path, disk, p.in.fetched)
 	return r.putAside(p, temp, have)
 }
@@ -204,16 +209,26 @@ func (r *Replica) putMetadata(p *putting, have index.Disk) error {
 	goal := have
 	goal.MTime = e.MTime
 	if e.Kind == merkle.File {
-		goal.Mode = have.Mode&^appliedMode | e.Mode&appliedMode
+		goal.Mode = have.Mode&^r.appliedMode() | e.Mode&r.appliedMode()
+	}
+	attributes := r.differsIn(have, e)
+	if attributes {
+		goal.XattrHash = merkle.XattrHash(e.Xattrs)
 	}
 	if err := r.intend(p, "", goal); err != nil {
 		return err
 	}
 	if goal.Mode != have.Mode {
-		if err := r.root.Chmod("apply.chmod", path, goal.Mode&appliedMode); err != nil {
+		if err := r.root.Chmod("apply.chmod", path, goal.Mode&r.appliedMode()); err != nil {
 			return err
 		}
 		r.record(path).disk.Mode = goal.Mode // should the rest fail, this was no user
+	}
+	if attributes {
+		if err := r.putAttributes(applyLabels, path, e, &have); err != nil {
+			return err
+		}
+		r.record(path).disk = withAttributes(r.record(path).disk, have)
 	}
 	if e.MTime != have.MTime {
 		if err := r.root.SetMTime("apply.mtime", path, e.MTime); err != nil {
@@ -233,7 +248,10 @@ func (r *Replica) putMetadata(p *putting, have index.Disk) error {
 		disk.Checked = disk.MTime // a write in this very instant would not show: the next event has it read again
 	}
 	rec := r.record(path)
+	disk = withAttributes(disk, have)
+	disk.Looked = time.Now().UnixNano()
 	rec.disk = disk
+	r.tellRefused(path, disk)
 	r.touch(path)
 	return nil
 }

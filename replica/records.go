@@ -110,6 +110,7 @@ func (r *Replica) loadRecords() error {
 
 func (r *Replica) loadRecord(path string, rec index.Record) error {
 	r.records[path] = &record{disk: rec.Disk, hint: rec.Hint, suspect: rec.Suspect}
+	r.tellRefused(path, rec.Disk)
 	if rec.Entry != nil {
 		r.tree.Put(path, rec.Entry)
 		r.meetStamps(rec.Entry.Version.Vector)
@@ -182,6 +183,7 @@ func (r *Replica) setDisk(path string, d index.Disk, blocks merkle.BlockList) {
 	rec.disk = d
 	rec.blocks = blocks
 	rec.suspect = false
+	r.tellRefused(path, d)
 	r.touch(path)
 }
 

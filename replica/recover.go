@@ -132,7 +132,8 @@ func (r *Replica) recoverCopy(i index.Intent, loser *merkle.Entry, before index.
 // finishMetadata sets what an intent was to set of mode and mtime alone, where the crash came in between: it is not to
 // pass for a user's change. What a user has set since stays.
 func (r *Replica) finishMetadata(i index.Intent, info beneath.Info, before index.Disk) beneath.Info {
-	mode := i.Entry.Mode & appliedMode
+	applied := r.appliedMode()
+	mode := i.Entry.Mode & applied
 	mine := r.tree.Get(i.Path)
 	switch {
 	case mine != nil && i.Entry.Version.Vector.Compare(mine.Version.Vector) == merkle.Before: // done long ago
@@ -140,15 +141,15 @@ func (r *Replica) finishMetadata(i index.Intent, info beneath.Info, before index
 	case i.Entry.Kind != kindOf(info.Kind) || i.Temp != "":
 		return info
 	case i.Entry.Kind == merkle.Dir:
-		if info.Mode&appliedMode == mode || (before.Kind == merkle.Dir && info.Mode != before.Mode) {
+		if info.Mode&applied == mode || (before.Kind == merkle.Dir && info.Mode != before.Mode) {
 			return info
 		}
-	case info.Inode != before.Inode || info.Size != before.Size || (info.Mode != before.Mode && info.Mode != i.Disk.Mode) ||
+	case info.Inode != before.Inode || info.Size != before.Size || (info.Mode != before.Mode && info.Mode|unlocked != i.Disk.Mode|unlocked) ||
 		(info.MTime != before.MTime && info.MTime != i.Disk.MTime):
 		return info
 	}
 	var err error
-	if i.Entry.Kind != merkle.Symlink && info.Mode&appliedMode != mode {
+	if i.Entry.Kind != merkle.Symlink && info.Mode&applied != mode {
 		err = r.root.Chmod("recover.chmod", i.Path, mode)
 	}
 	if i.Entry.Kind != merkle.Dir && info.MTime != i.Disk.MTime && err == nil {
@@ -176,9 +177,10 @@ func (r *Replica) recoverEntry(i index.Intent, info beneath.Info) {
 		r.dropDisk(i.Path)
 	case merkle.Dir:
 		disk := diskOf(info)
-		if mode := i.Entry.Mode & appliedMode; disk.Mode&appliedMode != mode {
+		if mode := i.Entry.Mode & r.appliedMode(); disk.Mode&r.appliedMode() != mode {
 			disk.Mode = mode // a user has changed it since
 		}
+		r.recoverAttributes(i, mine, &disk)
 		r.setDisk(i.Path, disk, nil)
 	default:
 		disk, blocks := i.Disk, i.Blocks
@@ -188,6 +190,7 @@ func (r *Replica) recoverEntry(i index.Intent, info beneath.Info) {
 		case blocks == nil:
 			blocks = merkle.BlockList{}
 		}
+		r.recoverAttributes(i, mine, &disk)
 		r.setDisk(i.Path, disk, blocks)
 		if r.unclean {
 			r.records[i.Path].disk.Inode = 0 // its name may have come to the disk before its content: it is read again

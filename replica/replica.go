@@ -32,6 +32,7 @@ import (
 // Options say which folder, and how. Dir, StateHome and Log must be set.
 type Options struct {
 	Dir         string
+	KeepOwner   bool // keep owner and group, and setuid and setgid bits; needs root
 	Fresh       bool // begin anew: what was agreed before is forgotten, nothing is deleted
 	Version     string
 	Burst       reconcile.Burst
@@ -80,6 +81,7 @@ type Replica struct {
 	hashJobs  chan hashJob
 	splitting sync.Mutex // held by who reads a long file on all processors
 	temporary tempNames
+	owners    owners
 	abandoned bool // Run ended before all was written down
 
 	state // owned by the loop
@@ -104,6 +106,7 @@ type state struct {
 	leftovers  map[string]leftover // by temporary file
 	commit     committing
 	problems   map[string]*control.Problem
+	refused    map[string]*control.Problem // what of a path cannot be had here, though the rest is
 	waiters    []*waiter
 	timer      *time.Timer
 	due        time.Time // when timer fires; zero: never
@@ -140,6 +143,7 @@ func Open(o Options) (*Replica, error) {
 	r.highest = make(map[merkle.NodeID]merkle.Stamp)
 	r.leftovers = make(map[string]leftover)
 	r.problems = make(map[string]*control.Problem)
+	r.refused = make(map[string]*control.Problem)
 	r.publishing.init(o.Burst)
 	r.applying.init()
 	r.peering.init()

@@ -157,7 +157,7 @@ func (r *Replica) compare(l listing) {
 		case isOurs(path):
 		case rec == nil && e.Info.Kind == beneath.File:
 			r.found(path, e.Info, true)
-		case rec == nil || !sameDisk(rec.disk, e.Info):
+		case rec == nil || !sameDisk(rec.disk, e.Info) || r.unread(rec.disk, e.Info, false):
 			r.look(path, true)
 		}
 	}

@@ -57,7 +57,8 @@ func (r *Replica) endLinger(dir string) {
 	}
 	if r.tree.HasLive(dir) {
 		disk := rec.disk
-		r.changed(&change{path: dir, attrs: &merkle.Attributes{Kind: merkle.Dir, Mode: disk.Mode}, disk: disk})
+		attrs := r.dirAttributes(dir, &disk)
+		r.changed(&change{path: dir, attrs: attrs, disk: disk})
 		r.wakeIn(0)
 		return
 	}

@@ -51,7 +51,7 @@ func (r *Replica) writeSmall(j *fetchJob) (disk index.Disk, err error) {
 		return disk, err
 	}
 	if len(j.data) > 0 {
-		_, err = f.WriteAt(j.data, 0)
+		err = writeSparse(f, j.data, 0)
 	}
 	if err == nil {
 		disk, err = r.dress(f, j.entry)
