@@ -2,6 +2,7 @@ package replica
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -117,11 +118,10 @@ func TestSparseFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
 	if _, err := f.WriteAt(data, 3<<20+5); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Truncate(size); err != nil {
+	if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
 		t.Fatal(err)
 	}
 	a.start()
