@@ -196,8 +196,8 @@ func (r *Replica) differsIn(have index.Disk, e *merkle.Entry) bool {
 	return merkle.XattrHash(e.Xattrs) != have.XattrHash || have.Refused != "" || (r.o.KeepOwner && e.Owner != "")
 }
 
-// putAttributes gives what stands at path the attributes that an entry says, mode and times aside: owner first, since that takes others
-// away. What cannot be set is noted in disk, which gets what was left, and told.
+// putAttributes gives what stands at path the attributes that an entry says, times aside: the owner first, since that takes others away;
+// then the mode, since an ACL goes beyond it. What cannot be set is noted in disk, which gets what was left.
 func (r *Replica) putAttributes(l labels, path string, e *merkle.Entry, disk *index.Disk) error {
 	info, err := r.root.Lstat(path)
 	if err != nil {
@@ -208,7 +208,7 @@ func (r *Replica) putAttributes(l labels, path string, e *merkle.Entry, disk *in
 		return err
 	}
 	if e.Kind != merkle.Symlink {
-		refused, err := r.setXattrs(l, path, info, diskXattrs(e.Xattrs))
+		refused, err := r.putModeAndXattrs(l, path, e)
 		if err != nil {
 			return err
 		}
@@ -235,6 +235,29 @@ var (
 	applyLabels   = labels{"apply.owner", "apply.xattrs", "apply.chmod"}
 	recoverLabels = labels{"recover.owner", "recover.xattrs", "recover.chmod"}
 )
+
+// leftHalfway notes what is at path after its attributes could not be set in all: that was no user.
+func (r *Replica) leftHalfway(path string) {
+	rec, now := r.record(path), r.diskNow(path)
+	if now.Kind == rec.disk.Kind && now.Inode == rec.disk.Inode {
+		rec.disk = withAttributes(rec.disk, now)
+		rec.disk.Mode = now.Mode
+	}
+}
+
+func (r *Replica) putModeAndXattrs(l labels, path string, e *merkle.Entry) ([]beneath.RefusedXattr, error) {
+	info, err := r.root.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if mode := e.Mode & r.appliedMode(); info.Mode&r.appliedMode() != mode {
+		if err := r.root.Chmod(l.chmod, path, mode); err != nil {
+			return nil, err
+		}
+		info.Mode = mode
+	}
+	return r.setXattrs(l, path, info, diskXattrs(e.Xattrs))
+}
 
 // setXattrs sets extended attributes. User attributes of what its owner may not write are refused to him: it is made writable for the
 // moment.

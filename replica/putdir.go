@@ -91,7 +91,7 @@ func (r *Replica) implyDir(dir string) error {
 		return waitError{dir}
 	}
 	disk := diskOf(info)
-	implied := &merkle.Entry{Attributes: merkle.Attributes{Kind: merkle.Dir}}
+	implied := &merkle.Entry{Attributes: merkle.Attributes{Kind: merkle.Dir, Mode: defaultDirMode}}
 	if err := r.putAttributes(applyLabels, dir, implied, &disk); err != nil { // it may have inherited an ACL
 		return err
 	}
@@ -162,6 +162,7 @@ func (r *Replica) putMode(p *putting, have index.Disk) error {
 	}
 	if attributes {
 		if err := r.putAttributes(applyLabels, path, p.entry, &have); err != nil {
+			r.leftHalfway(path)
 			return err
 		}
 	}

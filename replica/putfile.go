@@ -218,17 +218,20 @@ func (r *Replica) putMetadata(p *putting, have index.Disk) error {
 	if err := r.intend(p, "", goal); err != nil {
 		return err
 	}
+	if attributes {
+		if err := r.putAttributes(applyLabels, path, e, &have); err != nil {
+			r.leftHalfway(path)
+			return err
+		}
+		rec := r.record(path)
+		rec.disk = withAttributes(rec.disk, have) // should the rest fail, this was no user
+		rec.disk.Mode = have.Mode
+	}
 	if goal.Mode != have.Mode {
 		if err := r.root.Chmod("apply.chmod", path, goal.Mode&r.appliedMode()); err != nil {
 			return err
 		}
-		r.record(path).disk.Mode = goal.Mode // should the rest fail, this was no user
-	}
-	if attributes {
-		if err := r.putAttributes(applyLabels, path, e, &have); err != nil {
-			return err
-		}
-		r.record(path).disk = withAttributes(r.record(path).disk, have)
+		r.record(path).disk.Mode = goal.Mode
 	}
 	if e.MTime != have.MTime {
 		if err := r.root.SetMTime("apply.mtime", path, e.MTime); err != nil {

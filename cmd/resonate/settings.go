@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ type settings struct {
 	hold        burst
 	historyAge  duration
 	historySize size
+	keepOwner   bool
 	fresh       bool
 	logLevel    slog.Level
 	logJSON     bool
@@ -38,6 +40,7 @@ func defineSettings(set *flag.FlagSet) *settings {
 	set.Var(&s.hold, "hold", "hold a burst that deletes or rewrites more files than this, and more than this share of the folder: `files/share%`; off: never")
 	set.Var(&s.historyAge, "history-age", "keep what was replaced or deleted for this `time`")
 	set.Var(&s.historySize, "history-size", "keep at most this `size` of it")
+	set.BoolVar(&s.keepOwner, "keep-owner", false, "keep owner and group, by name, and setuid and setgid bits; needs root")
 	set.BoolVar(&s.fresh, "fresh", false, "treat the folder as a new one: what was agreed before is forgotten, nothing is deleted")
 	set.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "log from this `level` on: debug, info, warn or error")
 	set.BoolVar(&s.logJSON, "log-json", false, "log as JSON lines")
@@ -57,6 +60,9 @@ func (s *settings) check(operands []string) error {
 	case s.port < 0 || s.port > 65535:
 		return wrong("invalid value %d for -port: want a number from 0 to 65535", s.port)
 	}
+	if err := s.checkOwner(os.Geteuid()); err != nil {
+		return err
+	}
 	if err := s.checkListen(); err != nil {
 		return wrong("invalid value %q for -listen: %v", s.listen, err)
 	}
@@ -66,6 +72,16 @@ func (s *settings) check(operands []string) error {
 	}
 	s.dir = abs
 	return checkDirectory(abs)
+}
+
+func (s *settings) checkOwner(user int) error {
+	if !s.keepOwner || user == 0 {
+		return nil
+	}
+	return usageError{
+		command: daemonName, cause: "-keep-owner needs root: nobody else may give files away",
+		remedy: "run resonate as root, or leave -keep-owner out",
+	}
 }
 
 func (s *settings) checkListen() error {
