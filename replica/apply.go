@@ -153,7 +153,14 @@ func (r *Replica) put(p *putting) error {
 		return r.putNew(p, index.Disk{})
 	case have.Kind == 0:
 		return r.putNew(p, have)
-	case p.metadata || r.sameOnDisk(p, have):
+	case p.metadata || (r.sameOnDisk(p, have) && !r.partsFrom(path, e)):
+		linked, err := r.joins(p)
+		if err != nil {
+			return err
+		}
+		if linked {
+			return r.putOver(p, have)
+		}
 		return r.putMetadata(p, have)
 	}
 	return r.putOver(p, have)

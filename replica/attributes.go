@@ -115,6 +115,9 @@ func (r *Replica) completed(c *change) {
 	if attrs.Owner == "" || have.Owner == c.disk.Owner { // not kept here, or as it was left
 		attrs.Owner = mine.Owner
 	}
+	if attrs.Kind == merkle.File && attrs.Link.IsZero() && have.Inode == c.disk.Inode {
+		attrs.Link = mine.Link
+	}
 	if !rewritten {
 		attrs.Mode |= mine.Mode &^ r.appliedMode() &^ have.Mode
 	}

@@ -130,14 +130,15 @@ func (r *Replica) foundFile(path string, info beneath.Info, scan bool) {
 		if e.Live() {
 			attrs = e.Attributes
 		}
-		if !r.attributesDiffer(path, info, !scan, &attrs, &disk) && rec.disk.Mode == info.Mode {
+		second := info.Links > 1 && e.Live() && e.Link.IsZero()
+		if !r.attributesDiffer(path, info, !scan, &attrs, &disk) && rec.disk.Mode == info.Mode && !second {
 			r.lookedAt(path, disk, scan)
 			r.unchanged(path)
 			return
 		}
 		if e.Live() && e.Kind == merkle.File && r.hashing[path] == nil {
 			attrs.Mode, disk.Mode = info.Mode, info.Mode
-			r.changed(&change{path: path, attrs: &attrs, disk: disk, scan: scan, keepBlocks: true})
+			r.changed(&change{path: path, attrs: &attrs, disk: disk, scan: scan, keepBlocks: true, links: info.Links})
 			return
 		}
 	}
@@ -399,7 +400,7 @@ func (r *Replica) foundContent(job hashJob, res hashResult, info beneath.Info) {
 	if blocks == nil {
 		blocks = merkle.BlockList{}
 	}
-	c := &change{path: job.path, attrs: attrs, disk: diskOf(info), blocks: blocks, data: res.data, scan: job.scan}
+	c := &change{path: job.path, attrs: attrs, disk: diskOf(info), blocks: blocks, data: res.data, scan: job.scan, links: info.Links}
 	res.on(&c.disk)
 	if job.scan {
 		c.data = nil

@@ -21,8 +21,10 @@ type change struct {
 	keepBlocks bool // the content is as before
 	data       []byte
 	scan       bool
-	reinstated bool // held changes: being undone
-	told       bool // the peers are told of it as part of a larger operation
+	reinstated bool   // held changes: being undone
+	told       bool   // the peers are told of it as part of a larger operation
+	links      uint64 // of a file: how many names it has
+	joined     bool   // the other names are seen to
 }
 
 // hashState is that of a file being read.
@@ -104,6 +106,7 @@ func (r *Replica) flush(now time.Time) {
 		clear(r.gone)
 		return
 	}
+	r.joinLinks()
 	var guarded []*change
 	root := r.tree.Root()
 	waiting := reconcile.Waiting{Last: r.guarded, Total: root.Files + root.Symlinks}
@@ -190,6 +193,7 @@ func (r *Replica) hold(guarded []*change, now time.Time) {
 
 // letOut publishes the gathered changes that which selects, as one operation: one stamp.
 func (r *Replica) letOut(which func(*change) bool) {
+	r.joinLinks()
 	var out []*change
 	for path, c := range r.changes {
 		if which(c) {
@@ -312,6 +316,7 @@ func (r *Replica) agree(path string, e *merkle.Entry, from *peer) {
 // agreeUntold makes e what is agreed of path; the peers are told of it as part of something larger.
 func (r *Replica) agreeUntold(path string, e *merkle.Entry) {
 	r.tree.Put(path, e)
+	noteLink(r.linked, path, e)
 	if r.bygone(e) {
 		r.tree.Remove(path)
 	}

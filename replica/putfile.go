@@ -256,5 +256,6 @@ func (r *Replica) putMetadata(p *putting, have index.Disk) error {
 	rec.disk = disk
 	r.tellRefused(path, disk)
 	r.touch(path)
+	r.alsoAt(path)
 	return nil
 }

@@ -113,6 +113,7 @@ func (r *Replica) loadRecord(path string, rec index.Record) error {
 	r.tellRefused(path, rec.Disk)
 	if rec.Entry != nil {
 		r.tree.Put(path, rec.Entry)
+		noteLink(r.linked, path, rec.Entry)
 		r.meetStamps(rec.Entry.Version.Vector)
 	}
 	return nil

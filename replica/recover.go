@@ -126,6 +126,7 @@ func (r *Replica) recoverCopy(i index.Intent, loser *merkle.Entry, before index.
 		return
 	}
 	r.tree.Put(i.Kept, loser)
+	noteLink(r.linked, i.Kept, loser)
 	r.setDisk(i.Kept, before, nil)
 }
 
@@ -170,6 +171,7 @@ func (r *Replica) recoverEntry(i index.Intent, info beneath.Info) {
 	}
 	if plan.Entry != nil {
 		r.tree.Put(i.Path, i.Entry)
+		noteLink(r.linked, i.Path, i.Entry)
 		r.meetStamps(i.Entry.Version.Vector)
 	}
 	switch i.Entry.Kind {

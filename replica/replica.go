@@ -100,6 +100,7 @@ type state struct {
 
 	publishing
 	applying
+	linking
 	peering
 	ownContent
 
@@ -146,6 +147,7 @@ func Open(o Options) (*Replica, error) {
 	r.refused = make(map[string]*control.Problem)
 	r.publishing.init(o.Burst)
 	r.applying.init()
+	r.linking.init()
 	r.peering.init()
 	r.parts = make(map[string]*keptPart)
 	fillRandom(r.boot[:])

@@ -125,6 +125,7 @@ const maxBusy = 10 * time.Second
 // take begins with a version that a peer has announced.
 func (r *Replica) take(in *incoming) {
 	in.came = time.Now()
+	noteLink(r.coming, in.path, in.theirs)
 	r.meetStamps(in.theirs.Version.Vector)
 	queue := r.incoming[in.path]
 	if n := len(queue); n > 0 {
@@ -326,7 +327,13 @@ func (r *Replica) step(in *incoming) error {
 		if err := r.asRecorded(in); err != nil {
 			return err
 		}
-		return r.fetch(in)
+		linked, err := r.linkFor(in, plan)
+		if err != nil {
+			return err
+		}
+		if !linked {
+			return r.fetch(in)
+		}
 	}
 	return r.apply(in, plan)
 }
@@ -342,7 +349,7 @@ func (r *Replica) needsContent(in *incoming, mine *merkle.Entry, plan reconcile.
 	if e == nil || e.Kind != merkle.File {
 		return false
 	}
-	here := mine != nil && !in.reinstate && merkle.SameContent(e, mine) && r.diskAt(path).Kind == merkle.File
+	here := mine != nil && !in.reinstate && merkle.SameContent(e, mine) && r.diskAt(path).Kind == merkle.File && !r.partsFrom(path, e)
 	return !here
 }
 

@@ -1,0 +1,220 @@
+package replica
+
+import (
+	"slices"
+
+	"resonate/merkle"
+	"resonate/reconcile"
+)
+
+// Hard links: all names of one file share an ID in their entries (merkle.Attributes.Link), given when a second name is first seen. The
+// kernel tells of a change under the name by which it was made, so whoever publishes looks at the others, too; and whoever
+// applies makes a link to a name that is there already. Where there are no links, each name is a file of its own, and keeps its ID.
+
+// linking is the loop's state of hard links. Both maps may name paths that have gone on since: what is found in them is looked at.
+type linking struct {
+	linked map[merkle.Hash]map[string]bool // by ID, the paths agreed to be names of one file
+	coming map[merkle.Hash]map[string]bool // by ID, the paths of versions that were announced
+}
+
+func (l *linking) init() {
+	l.linked = make(map[merkle.Hash]map[string]bool)
+	l.coming = make(map[merkle.Hash]map[string]bool)
+}
+
+// noteLink notes that e, of path, is one name of a file that has several.
+func noteLink(links map[merkle.Hash]map[string]bool, path string, e *merkle.Entry) {
+	if e == nil || e.Link.IsZero() {
+		return
+	}
+	if links[e.Link] == nil {
+		links[e.Link] = make(map[string]bool)
+	}
+	links[e.Link][path] = true
+}
+
+// siblings returns the other names that path shares an inode with here, by what is agreed and recorded, in order.
+func (r *Replica) siblings(path string) (out []string) {
+	mine, inode := r.tree.Get(path), r.diskAt(path).Inode
+	if mine == nil || mine.Link.IsZero() || inode == 0 {
+		return nil
+	}
+	for q := range r.linked[mine.Link] {
+		if e := r.tree.Get(q); e == nil || e.Link != mine.Link {
+			delete(r.linked[mine.Link], q)
+		} else if d := r.diskAt(q); q != path && d.Kind == merkle.File && d.Inode == inode {
+			out = append(out, q)
+		}
+	}
+	if len(r.linked[mine.Link]) == 0 {
+		delete(r.linked, mine.Link)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// joinLinks gives the changes of files with several names the ID that these share, and adds the same change of the other names. It is
+// one pass over all records for all files of a turn whose names are not known yet.
+func (r *Replica) joinLinks() {
+	names := make(map[uint64][]string) // by inode
+	found := make(map[uint64]*change)
+	unknown := false
+	for _, c := range r.changes {
+		if c.links < 2 || c.attrs == nil || c.joined {
+			continue
+		}
+		c.joined = true
+		inode := c.disk.Inode
+		names[inode] = append(names[inode], c.path)
+		found[inode] = c
+		siblings := r.siblings(c.path)
+		if r.diskAt(c.path).Inode != inode || len(siblings) == 0 {
+			unknown = true
+		}
+		names[inode] = append(names[inode], siblings...)
+	}
+	if unknown {
+		for path, rec := range r.records {
+			if found[rec.disk.Inode] != nil && rec.disk.Kind == merkle.File {
+				names[rec.disk.Inode] = append(names[rec.disk.Inode], path)
+			}
+		}
+	}
+	for inode, paths := range names {
+		slices.Sort(paths)
+		r.joinLink(found[inode], slices.Compact(paths))
+	}
+}
+
+// joinLink makes paths, of which c is one that was found to have changed, names of one file.
+func (r *Replica) joinLink(c *change, paths []string) {
+	var id merkle.Hash
+	for _, path := range paths {
+		if e := r.tree.Get(path); e.Live() && id.IsZero() && r.diskAt(path).Inode == c.disk.Inode {
+			id = e.Link
+		}
+	}
+	if id.IsZero() {
+		fillRandom(id[:])
+	}
+	for _, path := range paths {
+		switch own := r.changes[path]; {
+		case own != nil && own.attrs != nil && own.disk.Inode == c.disk.Inode:
+			own.attrs.Link = id
+		case own == nil && r.hashing[path] == nil && r.held[path] == nil:
+			r.changedAlike(path, c, id)
+		}
+	}
+}
+
+// changedAlike notes for another name of the file that c was found at what c says.
+func (r *Replica) changedAlike(path string, c *change, id merkle.Hash) {
+	info, err := r.root.Lstat(path)
+	if err != nil || info.Inode != c.disk.Inode || info.MTime != c.disk.MTime || info.Size != c.disk.Size {
+		r.look(path, c.scan)
+		return
+	}
+	mine := r.tree.Get(path)
+	alike := &change{path: path, disk: c.disk, links: c.links, joined: true, scan: c.scan, blocks: c.blocks, data: c.data}
+	switch {
+	case mine.Live() && mine.Kind == merkle.File && mine.Content == c.attrs.Content:
+		alike.blocks, alike.data, alike.keepBlocks = nil, nil, true
+	case c.keepBlocks:
+		r.look(path, c.scan)
+		return
+	}
+	attrs := *c.attrs
+	attrs.Link = id
+	alike.attrs = &attrs
+	r.changed(alike)
+}
+
+// linkFor makes a link for what is to come in, where another of its names is here with all that it says; in then has it as its
+// temporary file. A waitError tells that such a name is on its way.
+func (r *Replica) linkFor(in *incoming, plan reconcile.Plan) (bool, error) {
+	e := plan.Entry
+	if in.reinstate || plan.Copy == in.theirs || e.Link.IsZero() {
+		return false, nil
+	}
+	if linked, err := r.linkTo(in, e); linked || err != nil {
+		return linked, err
+	}
+	for path := range r.coming[e.Link] {
+		queue := r.incoming[path]
+		if len(queue) == 0 || queue[0].theirs.Link != e.Link {
+			delete(r.coming[e.Link], path)
+			continue
+		}
+		mine := r.tree.Get(path)
+		here := mine.Live() && mine.Content == e.Content && r.diskAt(path).Kind == merkle.File
+		if first := queue[0]; path != in.path && first.theirs.Content == e.Content && (first.fetching || first.temp != "" || here) {
+			return false, waitError{path}
+		}
+	}
+	if len(r.coming[e.Link]) == 0 {
+		delete(r.coming, e.Link)
+	}
+	return false, nil
+}
+
+// linkTo makes a temporary file that is another name of a file here which is all that e says; where links are refused, there is none. A
+// waitError tells that such a file is being looked at.
+func (r *Replica) linkTo(in *incoming, e *merkle.Entry) (bool, error) {
+	for path := range r.linked[e.Link] {
+		other, disk := r.tree.Get(path), r.diskAt(path)
+		if path == in.path || !other.Live() || !sameFile(other, e) || disk.Kind != merkle.File ||
+			disk.Inode == r.diskAt(in.path).Inode || r.held[path] != nil {
+			continue
+		}
+		if r.unpublished(path) {
+			return false, waitError{path}
+		}
+		blocks, err := r.blockList(path)
+		if err != nil || blocks.Root() != e.Content {
+			continue
+		}
+		temp := r.tempName()
+		if err := r.root.Link("apply.link", path, temp); err != nil {
+			r.log.Debug("hard link cannot be made", "path", in.path, "to", path, "cause", err)
+			return false, nil
+		}
+		if info, err := r.root.Lstat(temp); err != nil || !sameDisk(disk, info) {
+			r.removeOrLeave("apply.unneeded", temp)
+			continue
+		}
+		in.temp, in.disk, in.fetched = temp, disk, blocks
+		return true, nil
+	}
+	return false, nil
+}
+
+// sameFile tells whether two entries may be names of one file: they share an ID, and differ in nothing that an inode holds.
+func sameFile(a, b *merkle.Entry) bool {
+	return a.Link == b.Link && a.Content == b.Content && a.Kind == b.Kind && a.Mode == b.Mode && a.MTime == b.MTime &&
+		a.Owner == b.Owner && merkle.SameXattrs(a.Xattrs, b.Xattrs)
+}
+
+// joins tells whether a path that holds the right content is to become another name of a file here, and makes that link.
+func (r *Replica) joins(p *putting) (bool, error) {
+	if p.entry.Kind != merkle.File || p.entry.Link.IsZero() || p.metadata || p.in.temp != "" || p.in.reinstate {
+		return false, nil
+	}
+	return r.linkTo(p.in, p.entry)
+}
+
+// partsFrom tells whether a path is to become a file of its own that shares its inode with others here.
+func (r *Replica) partsFrom(path string, e *merkle.Entry) bool {
+	return e.Kind == merkle.File && e.Link.IsZero() && len(r.siblings(path)) > 0
+}
+
+// alsoAt notes for the names that share an inode with path that its metadata were set.
+func (r *Replica) alsoAt(path string) {
+	from := r.diskAt(path)
+	for _, q := range r.siblings(path) {
+		rec := r.record(q)
+		refused := rec.disk.Refused
+		rec.disk = from
+		rec.disk.Refused = refused
+		r.touch(q)
+	}
+}
