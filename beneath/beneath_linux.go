@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -22,8 +23,33 @@ const (
 // for a file on which another process holds a write lease, which may last.
 const openTries = 16
 
-// openBeneath is the opener by openat2(2).
+// pathMax is PATH_MAX: the kernel takes no path as long or longer in one call.
+const pathMax = 4096
+
+// openBeneath is the opener by openat2(2), a longer path in pieces: what was found so far is held open, and the way goes on from there.
 func openBeneath(root int, path string, flags int, perm uint32) (int, error) {
+	if len(path) < pathMax {
+		return openat2(root, path, flags, perm)
+	}
+	for dir := root; ; {
+		piece := len(path)
+		how, mode := flags, perm
+		if piece >= pathMax {
+			piece = strings.LastIndexByte(path[:pathMax], '/') // there is one: no element is as long
+			how, mode = dirFlags, 0
+		}
+		fd, err := openat2(dir, path[:piece], how, mode)
+		if dir != root {
+			unix.Close(dir)
+		}
+		if err != nil || piece == len(path) {
+			return fd, err
+		}
+		dir, path = fd, path[piece+1:]
+	}
+}
+
+func openat2(root int, path string, flags int, perm uint32) (int, error) {
 	if flags&unix.O_PATH == 0 {
 		flags |= unix.O_LARGEFILE
 	}

@@ -58,6 +58,10 @@ func (r *Root) mkdir(path string, perm uint32) error {
 		return err
 	}
 	defer p.close()
+	return p.mkdir(perm)
+}
+
+func (p place) mkdir(perm uint32) error {
 	if err := unix.Mkdirat(p.fd, p.name, perm&0o700); err != nil {
 		return err
 	}
@@ -83,17 +87,23 @@ func (r *Root) mkdirAll(l Label, path string, perm uint32) error {
 	if err := r.isDir(path); err != unix.ENOENT {
 		return err
 	}
-	for end := 0; end < len(path); end++ {
-		if i := strings.IndexByte(path[end:], '/'); i >= 0 {
-			end += i
-		} else {
-			end = len(path)
-		}
-		if err := r.mkdir(path[:end], perm); err != nil && err != unix.EEXIST {
+	// Each from the one above it: a path may have tens of thousands of elements.
+	at := place{fd: r.fd}
+	for more := true; more; {
+		at.name, path, more = strings.Cut(path, "/")
+		if err := at.mkdir(perm); err != nil && err != unix.EEXIST {
+			at.close()
 			return err
 		}
+		fd, err := r.open(at.fd, at.name, dirFlags, 0) // what was there may be a file
+		at.close()
+		if err != nil {
+			return err
+		}
+		at = place{fd: fd, owned: true}
 	}
-	return r.isDir(path) // what was there at the end of the path may have been a file
+	at.close()
+	return nil
 }
 
 func (r *Root) isDir(path string) error {

@@ -11,9 +11,6 @@ const (
 	MaxElement = 255
 )
 
-// pathMax is PATH_MAX of Linux: operations on paths as long or longer fail with ENAMETOOLONG, valid as they are.
-const pathMax = 4096
-
 // ErrInvalidPath is what all errors of Valid are.
 var ErrInvalidPath = errors.New("invalid path")
 
