@@ -238,8 +238,8 @@ func remedyFor(err error) string {
 		return "make the directory writable for this user; it is tried again by itself"
 	case errors.Is(err, syscall.EROFS):
 		return "mount the file system writable; it is tried again by itself"
-	case errors.Is(err, syscall.ENAMETOOLONG):
-		return "rename it to a shorter name where it was made"
+	case errors.Is(err, syscall.ENAMETOOLONG), errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EILSEQ):
+		return "rename it where it was made: the file system here has no such names; until then it is tried again by itself"
 	}
 	return "it is tried again by itself"
 }

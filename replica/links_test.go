@@ -83,6 +83,7 @@ func TestHardLinks(t *testing.T) {
 				a.t.Fatal(err)
 			}
 		}, "f=g", tree{"f": "base", "g": "base"}},
+		{"a copy made a link", func(a *node) { a.write("g", "base") }, func(a, _ *node) { a.remove("g"); a.hardLink("f", "g") }, "f=g", tree{"f": "base", "g": "base"}},
 		{"one replaced", func(a *node) { a.hardLink("f", "g") }, func(a, _ *node) { a.write("new", "other"); a.rename("new", "f") }, "f g", tree{"f": "other", "g": "base"}},
 		{"one replaced by its copy", func(a *node) { a.hardLink("f", "g") }, func(a, _ *node) { a.write("new", "base"); a.rename("new", "f") }, "f g", tree{"f": "base", "g": "base"}},
 		{"one removed", func(a *node) { a.hardLink("f", "g") }, func(a, _ *node) { a.remove("f") }, "g", tree{"g": "base"}},
@@ -105,6 +106,9 @@ func TestHardLinks(t *testing.T) {
 			}
 			identical(t, row.want, a, b)
 			holds(t, row.tree, a, b)
+			if f, g := b.entry("f"), b.entry("g"); row.do != nil && row.want == "f=g" && f.Version.Stamp != g.Version.Stamp && row.name != "a copy made a link" {
+				t.Errorf("f has version %v, g %v: want one operation, and nothing published by who applies it", f.Version, g.Version)
+			}
 			before := []string{fmt.Sprint(a.entry("g")), fmt.Sprint(b.entry("g"))}
 			for p := range row.tree {
 				for _, n := range []*node{a, b} {
@@ -222,4 +226,22 @@ func TestLinksAfterACrash(t *testing.T) {
 			eventually(t, "no temporary files", func() string { return leftovers(a, b) })
 		})
 	}
+}
+
+// TestLinksAfterARestart has another name come to a file whose names are known from before a restart.
+func TestLinksAfterARestart(t *testing.T) {
+	a, b := newNode(t, "a", tree{"f": "base"}), startNode(t, "b", nil)
+	a.hardLink("f", "g")
+	a.start()
+	w := connect(a, b)
+	identical(t, "f=g", a, b)
+	for _, n := range []*node{a, b} {
+		n.committed()
+		w.cut()
+		n.end()
+		n.start()
+		w.restore()
+	}
+	a.hardLink("g", "h")
+	identical(t, "f=g=h", a, b)
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -128,4 +129,35 @@ func TestPathsBeyondTheKernels(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// TestRefusedNames has a receiver whose file system refuses a name: the version waits, is told, and hinders nothing else.
+func TestRefusedNames(t *testing.T) {
+	for _, errno := range []error{syscall.EINVAL, syscall.EILSEQ, syscall.ENAMETOOLONG} {
+		t.Run(fmt.Sprint(errno), func(t *testing.T) {
+			t.Parallel()
+			a, b, c := newNode(t, "a", tree{"refused?": "content"}), newNode(t, "b", nil), startNode(t, "c", nil)
+			refuse := func() error { return errno }
+			b.on("apply.new", refuse)
+			a.start()
+			b.start()
+			connect(a, b)
+			connect(a, c)
+			holds(t, tree{"refused?": "content"}, a, c)
+			eventually(t, "it is told", func() string {
+				for _, problem := range b.status().Problems {
+					if problem.Path == "refused?" && strings.Contains(problem.Remedy, "rename it where it was made") {
+						return ""
+					}
+				}
+				return fmt.Sprint(b.status().Problems)
+			})
+			b.on("apply.new", nil)
+			a.write("fine", "content")
+			until(t, "the rest is there", func() bool { return b.tree()["fine"] == "content" })
+			if e := a.entry("refused?"); !e.Live() {
+				t.Error("what one receiver cannot have was deleted")
+			}
+		})
+	}
 }
