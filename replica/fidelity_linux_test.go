@@ -26,7 +26,9 @@ func TestRsyncFindsNothingToDo(t *testing.T) {
 	a, b := newNode(t, "a", nil), newNode(t, "b", nil)
 	a.o.KeepOwner, b.o.KeepOwner = true, true
 	layOddTree(t, a)
+	limit := patience
 	if from := os.Getenv("RESONATE_SYSTEM_TREE"); from != "" {
+		limit *= 15
 		if out, err := exec.Command("cp", "-a", from, a.path("system")).CombinedOutput(); err != nil {
 			t.Fatalf("cp: %v: %s", err, out)
 		}
@@ -34,7 +36,6 @@ func TestRsyncFindsNothingToDo(t *testing.T) {
 	a.start()
 	b.start()
 	connect(a, b)
-	a.flushed()
 	differ := func() string {
 		cmd := exec.Command(rsync, "-aHAXnci", "--delete", "--exclude=/"+StateDir, a.path("top")+"/../", b.path("top")+"/../")
 		out, err := cmd.CombinedOutput()
@@ -47,7 +48,7 @@ func TestRsyncFindsNothingToDo(t *testing.T) {
 		}
 		return strings.Join(lines, "\n")
 	}
-	eventually(t, "rsync finds nothing to do", func() string {
+	within(t, limit, "rsync finds nothing to do", func() string {
 		if x, y := a.status().Roots, b.status().Roots; x != y {
 			return "the roots differ"
 		}

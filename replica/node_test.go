@@ -351,15 +351,21 @@ func (tr tree) copies() []string {
 // eventually waits until cond returns "", and fails with what it last returned if that takes too long.
 func eventually(t *testing.T, what string, cond func() string) {
 	t.Helper()
+	within(t, patience, what, cond)
+}
+
+// within is eventually for what may take longer.
+func within(t *testing.T, limit time.Duration, what string, cond func() string) {
+	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(patience); ; <-tick.C {
+	for end := time.Now().Add(limit); ; <-tick.C {
 		missing := cond()
 		if missing == "" {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("%s: not after %v: %s", what, patience, missing)
+			t.Fatalf("%s: not after %v: %s", what, limit, missing)
 		}
 	}
 }
