@@ -329,18 +329,22 @@ func (c *checker) takenIn() error {
 	return c.until(func() bool { return c.r.scans == 0 && len(c.r.rescan) == 0 })
 }
 
-// lookAgain looks at one path in the loop. settled tells whether nothing is under way there.
+// lookAgain looks at one path in the loop. settled tells whether nothing is under way there: who truncates a file may have to
+// wait in the middle of it, when it has its new size and still its old time.
 func (c *checker) lookAgain(path string) (it checked, settled bool, err error) {
 	err = c.loop(func() {
 		it = c.r.recorded(path)
 		it.look(c.r.root)
-		settled = !c.r.unpublished(path) && len(c.r.incoming[path]) == 0 && !c.r.linger[path]
+		settled = !c.r.unpublished(path) && len(c.r.incoming[path]) == 0 && !c.r.linger[path] &&
+			(it.info.Kind != beneath.File || !c.r.busyWriting(path))
 	})
 	return it, settled, err
 }
 
 func (it checked) sameAs(other checked) bool {
-	same := it.entry == other.entry && it.disk == other.disk && it.suspect == other.suspect && (it.err == nil) == (other.err == nil)
+	mine, others := it.disk, other.disk
+	mine.Looked, others.Looked = 0, 0
+	same := it.entry == other.entry && mine == others && it.suspect == other.suspect && (it.err == nil) == (other.err == nil)
 	if it.info.Kind == beneath.Dir { // what is done in it is nothing to it
 		return same && other.info.Kind == beneath.Dir && it.info.Mode == other.info.Mode
 	}
