@@ -31,6 +31,7 @@ var imports = map[string][]string{
 	"syncproto":         {"merkle"},
 	"syncproto/sshconn": nil,
 	"beneath":           nil,
+	"ignore":            nil,
 	"control":           nil,
 	"merkle":            nil,
 	"watcher":           nil,
@@ -51,7 +52,7 @@ var libraries = map[string][]string{
 
 // pure are the packages that decide and do not act; impure is what they therefore cannot need.
 var (
-	pure   = []string{"merkle", "reconcile"}
+	pure   = []string{"ignore", "merkle", "reconcile"}
 	impure = []string{"context", "io/fs", "log", "log/slog", "math/rand", "math/rand/v2", "net", "os", "path/filepath", "syscall"}
 )
 
