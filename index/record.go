@@ -34,6 +34,8 @@ type Record struct {
 	Hint    int64         // a directory's mtime, nanoseconds since 1970, beside its entry
 	Pending *merkle.Entry // announced by a peer, not yet applied; nil: nothing
 	Suspect bool          // seen differing after an unclean boot: not to be published
+	Ignored bool          // ignored when last looked at: that Disk is not so any more is no change
+	Behind  bool          // Disk is of an earlier version than Entry, which came in while the path was ignored
 }
 
 // A place is what a stored record holds besides the Record.
@@ -46,14 +48,16 @@ type place struct {
 
 // Field numbers; part of the format.
 const (
-	recordEntry   = 1 // bytes: the canonical bytes of the entry
-	recordDisk    = 2 // message
-	recordHint    = 3 // fixed64
-	recordPending = 4 // bytes, as recordEntry
-	recordSuspect = 5 // varint, 1
-	recordDir     = 6 // varint
-	recordBlock   = 7 // bytes, a block list of one
-	recordApart   = 8 // varint
+	recordEntry   = 1  // bytes: the canonical bytes of the entry
+	recordDisk    = 2  // message
+	recordHint    = 3  // fixed64
+	recordPending = 4  // bytes, as recordEntry
+	recordSuspect = 5  // varint, 1
+	recordDir     = 6  // varint
+	recordBlock   = 7  // bytes, a block list of one
+	recordApart   = 8  // varint
+	recordIgnored = 9  // varint, 1
+	recordBehind  = 10 // varint, 1
 
 	diskKind    = 1
 	diskMode    = 2
@@ -68,7 +72,7 @@ const (
 )
 
 var (
-	recordShape = shape{types: []protowire.Type{length, length, fixed, length, varint, varint, length, varint}}
+	recordShape = shape{types: []protowire.Type{length, length, fixed, length, varint, varint, length, varint, varint, varint}}
 	diskShape   = shape{types: []protowire.Type{varint, varint, varint, varint, fixed, fixed, length, fixed, length, length}}
 )
 
@@ -85,7 +89,9 @@ func appendRecord(b []byte, r Record, p place) []byte {
 	b = appendBool(b, recordSuspect, r.Suspect)
 	b = merkle.AppendUint(b, recordDir, p.dir)
 	b = merkle.AppendBytes(b, recordBlock, p.block.Append(scratch[:0]))
-	return merkle.AppendUint(b, recordApart, p.apart)
+	b = merkle.AppendUint(b, recordApart, p.apart)
+	b = appendBool(b, recordIgnored, r.Ignored)
+	return appendBool(b, recordBehind, r.Behind)
 }
 
 // decodeRecord reads the Record part of what appendRecord wrote. It keeps no reference to b.
@@ -102,6 +108,10 @@ func decodeRecord(b []byte) (r Record, err error) {
 			r.Pending, err = merkle.DecodeEntry(f.Bytes)
 		case recordSuspect:
 			err = setBool(&r.Suspect, f.Uint)
+		case recordIgnored:
+			err = setBool(&r.Ignored, f.Uint)
+		case recordBehind:
+			err = setBool(&r.Behind, f.Uint)
 		}
 		return err
 	})

@@ -92,6 +92,8 @@ func TestRecordRoundTrip(t *testing.T) {
 		{"block list apart", Record{Entry: entry(merkle.File, 1)}, place{apart: 3, record: true}},
 		{"pending alone", Record{Pending: entry(merkle.Symlink, 1)}, place{record: true}},
 		{"suspect alone", Record{Suspect: true}, place{record: true}},
+		{"ignored alone", Record{Ignored: true}, place{record: true}},
+		{"ignored, and behind", Record{Ignored: true, Behind: true, Disk: fullDisk}, place{record: true}},
 		{"hint alone", Record{Hint: 1}, place{record: true}},
 		{"disk alone, negative size", Record{Disk: Disk{Size: -1, Mode: 1<<32 - 1, Kind: 255}}, place{record: true}},
 		{"attributes on disk", Record{Disk: dressedDisk()}, place{record: true}},

@@ -63,6 +63,9 @@ func (w *Watcher) changed(rel string, op fsnotify.Op, away bool) {
 	switch {
 	case err != nil:
 		w.report(rel)
+	case fi.IsDir() && w.o.Ignore(rel):
+		w.drop(rel)
+		w.report(rel)
 	case fi.IsDir():
 		w.push(rel, true)
 	case !op.Has(fsnotify.Write) && !op.Has(fsnotify.Chmod) && w.own(rel, fi):

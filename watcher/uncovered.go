@@ -149,7 +149,7 @@ func (w *Watcher) count(t tally) {
 	n := 0
 	for _, e := range entries {
 		rel := path.Join(t.path, e.Name())
-		if e.IsDir() && !w.o.Skip(rel) {
+		if e.IsDir() && !w.o.Skip(rel) && !w.o.Ignore(rel) {
 			n++
 			w.tally = append(w.tally, tally{rel, t.top, t.gap})
 		}

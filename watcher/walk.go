@@ -152,6 +152,12 @@ func (w *Watcher) found(j job, rel string, typ fs.FileMode) {
 	if w.o.Skip(rel) {
 		return
 	}
+	if typ.IsDir() && w.o.Ignore(rel) {
+		if j.report {
+			w.report(rel)
+		}
+		return
+	}
 	if typ.IsDir() {
 		w.todo = append(w.todo, job{rel, j.report, w.epochs.join(j.epoch)})
 	}
@@ -178,6 +184,31 @@ func (w *Watcher) unwatchAll(rel string) {
 func (w *Watcher) unwatch(rel string) {
 	// An error says that the watch is gone already, with its directory.
 	_ = w.feed.fsw.Remove(w.abs(rel))
+}
+
+// Recheck has Ignore asked again about what lies below a directory ("." is the root), and the directory compared anew when that
+// is done: what was ignored may be watched now, and the other way round. It may be called from any goroutine.
+func (w *Watcher) Recheck(dir string) {
+	w.mu.Lock()
+	w.recheck[dir] = struct{}{}
+	w.mu.Unlock()
+	select {
+	case w.asked <- struct{}{}:
+	default:
+	}
+}
+
+// rechecks walks again what Recheck was called for. New watches for all below cost less than to find out which changed.
+func (w *Watcher) rechecks() {
+	w.mu.Lock()
+	dirs := w.recheck
+	w.recheck = make(map[string]struct{})
+	w.mu.Unlock()
+	for dir := range dirs {
+		w.drop(dir)
+		w.push(dir, false)
+		w.rescanAfterWalk(dir)
+	}
 }
 
 // overflowed starts afresh after events were lost. A move may be among them, and then fsnotify's names are wrong. New

@@ -36,6 +36,7 @@ var errStopped = errors.New("watcher has stopped")
 type Options struct {
 	Root     string                                               // absolute path of the folder
 	Skip     func(path string) bool                               // true: the path, and all below it, is neither watched nor reported; nil: never
+	Ignore   func(dir string) bool                                // true: what lies in the directory is neither watched nor reported; see Recheck; nil: never
 	Busy     func(path string) bool                               // true: somebody has the regular file open for writing; takes microseconds; nil: never
 	Own      func(path string, inode uint64, fi fs.FileInfo) bool // true: the reader put this file there itself, and knows it; nil: never
 	Sentinel string                                               // an existing directory, under a skipped path, for the files that Flush makes; "": no Flush
@@ -78,12 +79,14 @@ type Watcher struct {
 
 	add       func(path string) error // puts a watch on an absolute path; a seam for tests of the limit
 	overflow  chan struct{}           // holds a token when events were lost
+	asked     chan struct{}           // holds a token when recheck is not empty
 	watched   atomic.Int64
 	overflows atomic.Uint64
 
 	mu        sync.Mutex
-	flushes   map[string]*flush // by name of the sentinel file
-	uncovered map[string]*gap   // top-most directories without a watch; written by Run only
+	recheck   map[string]struct{} // what Recheck was called for
+	flushes   map[string]*flush   // by name of the sentinel file
+	uncovered map[string]*gap     // top-most directories without a watch; written by Run only
 
 	// The rest belongs to Run.
 	feed       *feed
@@ -113,6 +116,9 @@ func New(o Options) (*Watcher, error) {
 	if o.Skip == nil {
 		o.Skip = func(string) bool { return false }
 	}
+	if o.Ignore == nil {
+		o.Ignore = func(string) bool { return false }
+	}
 	if o.Busy == nil {
 		o.Busy = func(string) bool { return false }
 	}
@@ -133,6 +139,8 @@ func New(o Options) (*Watcher, error) {
 		ready:     make(chan struct{}),
 		stopped:   make(chan struct{}),
 		overflow:  make(chan struct{}, 1),
+		asked:     make(chan struct{}, 1),
+		recheck:   make(map[string]struct{}),
 		flushes:   make(map[string]*flush),
 		uncovered: make(map[string]*gap),
 		dirs:      newDirs(),
@@ -203,6 +211,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 			err = w.drain(ev, ok)
 		case <-w.overflow:
 			err = w.overflowed()
+		case <-w.asked:
+			w.rechecks()
 		case batches <- batch:
 			w.out = nil
 		case now := <-look:
