@@ -24,7 +24,7 @@ var imports = map[string][]string{
 	"bench/compare": nil,
 	"cmd/resonate":  {"control", "merkle", "reconcile", "replica", "syncproto/sshconn"},
 	"replica": {
-		"beneath", "control", "index", "merkle", "reconcile", "syncproto", "syncproto/sshconn", "watcher",
+		"beneath", "control", "ignore", "index", "merkle", "reconcile", "syncproto", "syncproto/sshconn", "watcher",
 	},
 	"reconcile":         {"merkle"},
 	"index":             {"merkle"},

@@ -108,6 +108,27 @@ func (c *Client) Revert(ctx context.Context, paths []string) (int, error) {
 	return n.Paths, err
 }
 
+// Ignored implements [Daemon].
+func (c *Client) Ignored(ctx context.Context) ([]Pattern, error) {
+	var patterns []Pattern
+	err := c.call(ctx, http.MethodGet, routeIgnored, nil, &patterns)
+	return patterns, err
+}
+
+// Ignore implements [Daemon].
+func (c *Client) Ignore(ctx context.Context, patterns []string) (int, error) {
+	var n counted
+	err := c.call(ctx, http.MethodPost, routeIgnore, url.Values{"pattern": patterns}, &n)
+	return n.Paths, err
+}
+
+// Unignore implements [Daemon].
+func (c *Client) Unignore(ctx context.Context, patterns []string) (int, error) {
+	var n counted
+	err := c.call(ctx, http.MethodPost, routeUnignore, url.Values{"pattern": patterns}, &n)
+	return n.Paths, err
+}
+
 // call sends one request and reads its answer into out, which may be nil.
 func (c *Client) call(ctx context.Context, method, route string, form url.Values, out any) error {
 	resp, err := c.send(ctx, method, route, form)

@@ -47,6 +47,11 @@ type Daemon interface {
 	Approve(ctx context.Context, paths []string) (int, error)
 	// Revert undoes the held changes of the given paths, of all with none given, and tells how many.
 	Revert(ctx context.Context, paths []string) (int, error)
+	// Ignored lists the ignore patterns of this machine alone, in the order in which they count.
+	Ignored(ctx context.Context) ([]Pattern, error)
+	// Ignore adds patterns to these, and Unignore takes some out; both tell how many were not (or were) there.
+	Ignore(ctx context.Context, patterns []string) (int, error)
+	Unignore(ctx context.Context, patterns []string) (int, error)
 
 	Inspector
 }

@@ -25,14 +25,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fake is a daemon that answers with what it holds and notes what it was asked.
 type fake struct {
-	status  Status
-	kept    []Kept
-	held    []Held
-	page    TreePage
-	why     Why
-	reports []CheckReport
-	err     error
-	block   bool // Wait blocks until its ctx ends
+	status   Status
+	kept     []Kept
+	held     []Held
+	page     TreePage
+	why      Why
+	reports  []CheckReport
+	patterns []Pattern
+	err      error
+	block    bool // Wait blocks until its ctx ends
 
 	mu    sync.Mutex
 	asked []string
@@ -102,6 +103,18 @@ func (f *fake) Check(_ context.Context, o CheckOptions, report func(CheckReport)
 	return f.err
 }
 
+func (f *fake) Ignored(context.Context) ([]Pattern, error) { return f.patterns, f.err }
+
+func (f *fake) Ignore(_ context.Context, patterns []string) (int, error) {
+	f.note("ignore %q", patterns)
+	return len(patterns), f.err
+}
+
+func (f *fake) Unignore(_ context.Context, patterns []string) (int, error) {
+	f.note("unignore %q", patterns)
+	return len(patterns), f.err
+}
+
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 // start serves f at socket until the test ends and returns a client.
@@ -161,6 +174,8 @@ func TestRoundTrip(t *testing.T) {
 		status: fullStatus(),
 		kept:   []Kept{{"n\xc3.txt", at, 7, at, "deleted", ".resonate/history/n\xc3.txt"}},
 		held:   []Held{{"a", "rewritten", "c", "r", at}},
+
+		patterns: []Pattern{{"*.log"}, {"\xff/"}},
 	}
 	c := start(t, socketName(t), f)
 	ctx := t.Context()
@@ -186,12 +201,22 @@ func TestRoundTrip(t *testing.T) {
 	if got, err := c.Revert(ctx, nil); err != nil || got != 0 {
 		t.Errorf("Revert: got %d, %v, want 0", got, err)
 	}
+	if got, err := c.Ignored(ctx); err != nil || !reflect.DeepEqual(got, f.patterns) {
+		t.Errorf("Ignored: got %+v, %v, want %+v", got, err, f.patterns)
+	}
+	if got, err := c.Ignore(ctx, []string{"a b", "!y\xff"}); err != nil || got != 2 {
+		t.Errorf("Ignore: got %d, %v, want 2", got, err)
+	}
+	if got, err := c.Unignore(ctx, []string{"x"}); err != nil || got != 1 {
+		t.Errorf("Unignore: got %d, %v, want 1", got, err)
+	}
 	if err := c.Wait(ctx, "d"); err != nil {
 		t.Errorf("Wait: %v", err)
 	}
 	want := []string{
 		`history "n\xc3.txt"`, `restore "n\xc3.txt" 2026-01-02T03:04:05.000000006Z`, `restore "a b/&=?" 0001-01-01T00:00:00Z`,
-		`approve ["x" "y\xff"]`, `revert []`, `wait "d"`,
+		`approve ["x" "y\xff"]`, `revert []`,
+		`ignore ["a b" "!y\xff"]`, `unignore ["x"]`, `wait "d"`,
 	}
 	if !reflect.DeepEqual(f.asked, want) {
 		t.Errorf("the daemon was asked\n%q\nwant\n%q", f.asked, want)
@@ -201,7 +226,7 @@ func TestRoundTrip(t *testing.T) {
 func TestEmptyListsAreNotNull(t *testing.T) {
 	socket := socketName(t)
 	c := start(t, socket, &fake{})
-	for _, route := range []string{routeStatus, routeHistory, routeHeld} {
+	for _, route := range []string{routeStatus, routeHistory, routeHeld, routeIgnored} {
 		resp, err := c.http.Get("http://resonate" + route)
 		if err != nil {
 			t.Fatal(err)

@@ -70,6 +70,29 @@ func (p *Problem) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// MarshalJSON adds "pattern_base64" to a pattern that is not UTF-8.
+func (p Pattern) MarshalJSON() ([]byte, error) {
+	type plain Pattern
+	return json.Marshal(struct {
+		plain
+		PatternBytes []byte `json:"pattern_base64,omitempty"`
+	}{plain(p), trueBytes(p.Pattern)})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (p *Pattern) UnmarshalJSON(data []byte) error {
+	type plain Pattern
+	v := struct {
+		*plain
+		PatternBytes []byte `json:"pattern_base64"`
+	}{plain: (*plain)(p)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	restoreBytes(&p.Pattern, v.PatternBytes)
+	return nil
+}
+
 // MarshalJSON adds "path_base64" and "file_base64" to paths that are not UTF-8.
 func (k Kept) MarshalJSON() ([]byte, error) {
 	type plain Kept

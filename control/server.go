@@ -68,6 +68,9 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET "+routeTree, s.answer(s.tree))
 	mux.HandleFunc("GET "+routeWhy, s.answer(s.why))
 	mux.HandleFunc("POST "+routeCheck, s.check)
+	mux.HandleFunc("GET "+routeIgnored, s.answer(s.ignored))
+	mux.HandleFunc("POST "+routeIgnore, s.answer(onPatterns(s.d.Ignore)))
+	mux.HandleFunc("POST "+routeUnignore, s.answer(onPatterns(s.d.Unignore)))
 	return mux
 }
 
@@ -151,6 +154,19 @@ func (s *server) held(r *http.Request) (any, error) {
 func (s *server) onPaths(do func(context.Context, []string) (int, error)) call {
 	return func(r *http.Request) (any, error) {
 		n, err := do(r.Context(), r.Form["path"])
+		return counted{n}, err
+	}
+}
+
+func (s *server) ignored(r *http.Request) (any, error) {
+	patterns, err := s.d.Ignored(r.Context())
+	return notNil(patterns), err
+}
+
+// onPatterns makes a call of Ignore or Unignore, whose patterns come as any number of "pattern" values.
+func onPatterns(do func(context.Context, []string) (int, error)) call {
+	return func(r *http.Request) (any, error) {
+		n, err := do(r.Context(), r.Form["pattern"])
 		return counted{n}, err
 	}
 }

@@ -93,6 +93,11 @@ type Problem struct {
 	Since  time.Time `json:"since"`
 }
 
+// Pattern is one line of this machine's own ignore patterns, in the syntax of gitignore(5).
+type Pattern struct {
+	Pattern string `json:"pattern"`
+}
+
 // Kept is an earlier version of a file in the history.
 type Kept struct {
 	Path  string    `json:"path"`

@@ -18,9 +18,13 @@ const (
 	routeTree    = "/v1/tree"
 	routeWhy     = "/v1/why"
 	routeCheck   = "/v1/check"
+
+	routeIgnored  = "/v1/ignore"
+	routeIgnore   = "/v1/ignore/add"
+	routeUnignore = "/v1/ignore/remove"
 )
 
-// counted is the answer to approve and revert.
+// counted is the answer to approve, revert, ignore and unignore.
 type counted struct {
 	Paths int `json:"paths"`
 }

@@ -72,13 +72,13 @@ func (f *File) Len() int {
 	return len(f.rules)
 }
 
-// Equal tells whether two files hold the same rules, at whatever lines. Nil holds none.
+// Equal tells whether two files hold the same rules at the same lines. Nil holds none.
 func (f *File) Equal(g *File) bool {
 	if f.Len() != g.Len() {
 		return false
 	}
 	for i := range f.Len() {
-		if f.rules[i].Pattern != g.rules[i].Pattern {
+		if f.rules[i].Rule != g.rules[i].Rule {
 			return false
 		}
 	}

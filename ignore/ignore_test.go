@@ -102,8 +102,8 @@ func TestEqual(t *testing.T) {
 	for _, row := range []struct {
 		a, b string
 		want bool
-	}{{"x\n", "# c\n\nx", true}, {"x", "!x", false}, {"x\ny", "y\nx", false}, {"", "#", true}, {"x", "", false}} {
-		if got := Parse("a", []byte(row.a)).Equal(Parse("b", []byte(row.b))); got != row.want {
+	}{{"x\n", "x  \n# c", true}, {"x", "\nx", false}, {"x", "!x", false}, {"x\ny", "y\nx", false}, {"", "#", true}, {"x", "", false}} {
+		if got := Parse("f", []byte(row.a)).Equal(Parse("f", []byte(row.b))); got != row.want {
 			t.Errorf("%q and %q: got %v, want %v", row.a, row.b, got, row.want)
 		}
 	}

@@ -16,7 +16,8 @@ type Matcher struct {
 // A directory is what is known of one: the rules that count in it.
 type directory struct {
 	lists   []list
-	ignored *Rule // it, or one above it, is ignored by that rule
+	ignored *Rule           // it, or one above it, is ignored by that rule
+	kids    map[string]bool // paths of the directories in it that are known
 }
 
 // A list is a file's rules, and how many bytes of a path lead to the directory in which it lies.
@@ -39,10 +40,16 @@ func (m *Matcher) SetOwn(own *File) {
 
 // Forget has the rules of dir, and of what lies below, loaded again when they are next needed.
 func (m *Matcher) Forget(dir string) {
-	for d := range m.dirs {
-		if dir == "" || d == dir || strings.HasPrefix(d, dir) && d[len(dir)] == '/' {
-			delete(m.dirs, d)
-		}
+	d := m.dirs[dir]
+	if d == nil {
+		return
+	}
+	for kid := range d.kids {
+		m.Forget(kid)
+	}
+	delete(m.dirs, dir)
+	if parent, _ := split(dir); dir != "" {
+		delete(m.dirs[parent].kids, dir)
 	}
 }
 
@@ -101,6 +108,11 @@ func (m *Matcher) at(path string) *directory {
 		if r := above.find(path, name, true); r != nil && !r.Negated {
 			d.ignored = &r.Rule
 		}
+		path = strings.Clone(path) // what it is cut from may be much longer
+		if above.kids == nil {
+			above.kids = make(map[string]bool)
+		}
+		above.kids[path] = true
 		d.lists, skip = above.lists, len(path)+1
 	}
 	if d.ignored == nil {
@@ -108,7 +120,7 @@ func (m *Matcher) at(path string) *directory {
 			d.lists = append(d.lists[:len(d.lists):len(d.lists)], list{file, skip})
 		}
 	}
-	m.dirs[strings.Clone(path)] = d
+	m.dirs[path] = d
 	return d
 }
 

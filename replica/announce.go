@@ -137,7 +137,7 @@ func (r *Replica) pumpPaths(p *peer) {
 		u := unacked{outgoing: o}
 		if rec := r.records[o.path]; rec != nil {
 			r.describe(&a, e, rec)
-			if along && len(a.Data) == 0 && p.along < most && goesAlong(e) && rec.disk.Kind == merkle.File {
+			if along && len(a.Data) == 0 && p.along < most && goesAlong(e) && r.diskAt(o.path).Kind == merkle.File {
 				a.Data, load = toLoad, true
 				u.along = int(e.Size)
 			}

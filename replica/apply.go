@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"resonate/beneath"
+	"resonate/ignore"
 	"resonate/index"
 	"resonate/merkle"
 	"resonate/reconcile"
@@ -15,6 +16,10 @@ import (
 // apply puts a plan into effect: on disk, in the records, in the tree. It changes nothing at a path that is not as
 // recorded: what a person did there is published first (errChangedHere).
 func (r *Replica) apply(in *incoming, plan reconcile.Plan) error {
+	if r.ignoresIncoming(in) {
+		r.agreeUnseen(in, plan)
+		return nil
+	}
 	if err := r.asRecorded(in); err != nil {
 		return err
 	}
@@ -36,7 +41,7 @@ func (r *Replica) finish(in *incoming, e *merkle.Entry) {
 		delete(r.changes, in.path)
 		r.touch(in.path)
 	}
-	if !in.reinstate {
+	if !in.reinstate && !in.absent {
 		var from *peer
 		if len(in.from) > 0 && e == in.theirs {
 			from = in.from[len(in.from)-1]
@@ -45,6 +50,12 @@ func (r *Replica) finish(in *incoming, e *merkle.Entry) {
 	}
 	if in.hint != 0 && e.IsDir() {
 		r.hint(in.path, in.hint)
+	}
+	if dir, name := merkle.SplitPath(in.path); name == ignore.Name {
+		r.refreshRules(dir)
+	}
+	if e.IsDir() {
+		r.endLeft(in.path)
 	}
 	if dir, _ := merkle.SplitPath(in.path); r.records[dir] != nil && r.records[dir].hint != 0 {
 		r.hints[dir] = true
@@ -99,12 +110,24 @@ func (r *Replica) asRecorded(in *incoming) error {
 		r.attributesAsRecorded(in.path, info):
 		return nil
 	}
-	r.look(in.path, false)
+	if err := r.otherHere(in.path); err != errIgnoredInTheWay || in.theirs.Live() || have.Kind != 0 {
+		return err
+	}
+	return nil // there is nothing of it to be taken away
+}
+
+// otherHere looks at a path that is not as recorded, and returns why nothing can be put there.
+func (r *Replica) otherHere(path string) error {
+	r.look(path, false)
+	if now := r.diskNow(path); now.Kind != 0 && r.ignores(path, now.Kind == merkle.Dir) {
+		return errIgnoredInTheWay
+	}
 	return errChangedHere
 }
 
+// diskAt returns what of the agreed version is on disk.
 func (r *Replica) diskAt(path string) index.Disk {
-	if rec := r.records[path]; rec != nil {
+	if rec := r.records[path]; rec != nil && !rec.behind {
 		return rec.disk
 	}
 	return index.Disk{}
@@ -123,6 +146,9 @@ type putting struct {
 func (r *Replica) put(p *putting) error {
 	path, e := p.in.path, p.entry
 	have := r.diskAt(path)
+	if rec := r.records[path]; p.in.absent && rec != nil {
+		have = rec.disk // of an earlier version, perhaps
+	}
 	if p.in.reinstate || r.held[path] != nil {
 		have = r.diskNow(path)
 	}
@@ -138,7 +164,7 @@ func (r *Replica) put(p *putting) error {
 	case e.Kind == merkle.Dir:
 		return r.putDir(p, have)
 	case have.Kind == merkle.Dir:
-		if r.tree.HasLive(path) {
+		if r.hasLive(path) {
 			return r.besideDir(p)
 		}
 		r.endLingerBelow(path)
@@ -169,7 +195,7 @@ func (r *Replica) put(p *putting) error {
 // sameOnDisk tells whether the path holds the entry's content already.
 func (r *Replica) sameOnDisk(p *putting, have index.Disk) bool {
 	mine := r.tree.Get(p.in.path)
-	return !p.in.reinstate && mine != nil && have.Kind == p.entry.Kind && merkle.SameContent(mine, p.entry)
+	return !p.in.reinstate && !p.in.absent && mine != nil && have.Kind == p.entry.Kind && merkle.SameContent(mine, p.entry)
 }
 
 func (r *Replica) diskNow(path string) index.Disk {
@@ -232,6 +258,8 @@ func (r *Replica) inWritable(path string, op func() error) error {
 // remedyFor tells what a user can do about an error of the file system.
 func remedyFor(err error) string {
 	switch {
+	case errors.Is(err, errIgnoredInTheWay):
+		return "move what stands there away; it is tried again by itself"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "free some space; it is tried again by itself"
 	case errors.Is(err, fs.ErrPermission):

@@ -42,6 +42,8 @@ type checked struct {
 	entry   *merkle.Entry
 	disk    index.Disk // as recorded
 	suspect bool
+	ignored bool
+	left    bool             // a directory that stays although it was deleted elsewhere
 	holds   bool             // something may be known below it
 	info    beneath.Info     // as it is; zero: nothing is there
 	err     error            // why that cannot be told
@@ -191,6 +193,12 @@ func (c *checker) page(dir string, names []string) (dirs []string, err error) {
 		for i := range items {
 			it := &items[i]
 			it.look(c.r.root)
+			if !it.ignored && c.r.rules.ignored(it.path, it.info.Kind == beneath.Dir) {
+				it.ignored = true
+			}
+			if it.ignored {
+				continue
+			}
 			c.count(it)
 			if it.info.Kind == beneath.Dir || it.holds {
 				dirs = append(dirs, it.path)
@@ -220,6 +228,7 @@ func (r *Replica) recorded(path string) checked {
 	if rec := r.records[path]; rec != nil {
 		it.disk, it.suspect = rec.disk, rec.suspect
 	}
+	it.ignored, it.left = r.ignoresKnown(path), r.left[path]
 	it.holds = it.entry.IsDir() || it.disk.Kind == merkle.Dir || r.tree.HasLive(path)
 	return it
 }
@@ -249,10 +258,10 @@ func (c *checker) differs(it checked) *finding {
 	switch {
 	case it.err != nil:
 		return &finding{"unreadable", "something that can be looked at", it.err.Error()}
-	case c.explained(it):
+	case c.explained(it), it.ignored, it.left:
 		return nil
 	case !e.Live() && d.Kind == 0:
-		if it.info.Kind == 0 || it.info.Kind == beneath.Other || c.r.ignoreRule(it.path) != "" {
+		if it.info.Kind == 0 || it.info.Kind == beneath.Other {
 			return nil
 		}
 		return &finding{"unknown", "nothing", describeInfo(it.info)}
@@ -335,6 +344,7 @@ func (c *checker) lookAgain(path string) (it checked, settled bool, err error) {
 	err = c.loop(func() {
 		it = c.r.recorded(path)
 		it.look(c.r.root)
+		it.ignored = it.ignored || c.r.ignores(path, it.info.Kind == beneath.Dir)
 		settled = !c.r.unpublished(path) && len(c.r.incoming[path]) == 0 && !c.r.linger[path] &&
 			(it.info.Kind != beneath.File || !c.r.busyWriting(path))
 	})

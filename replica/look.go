@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"resonate/beneath"
+	"resonate/ignore"
 	"resonate/index"
 	"resonate/merkle"
 	"resonate/watcher"
@@ -41,6 +42,11 @@ type hashResult struct {
 
 // observe takes in what the watcher reports.
 func (r *Replica) observe(b watcher.Batch) {
+	for _, path := range b.Paths { // rules first: they count for whatever else has changed
+		if dir, name := merkle.SplitPath(path); name == ignore.Name && r.diskNow(dir).Kind == merkle.Dir {
+			r.look(path, false)
+		}
+	}
 	type standing struct {
 		path string
 		info beneath.Info
@@ -72,6 +78,9 @@ func (r *Replica) look(path string, scan bool) {
 		}
 		return
 	}
+	if dir, name := merkle.SplitPath(path); name == ignore.Name {
+		r.refreshRules(dir)
+	}
 	info, err := r.root.Lstat(path)
 	switch {
 	case absent(err):
@@ -90,6 +99,13 @@ func absent(err error) bool {
 
 // found compares what stands at path with the record.
 func (r *Replica) found(path string, info beneath.Info, scan bool) {
+	if r.ignores(path, info.Kind == beneath.Dir) {
+		r.foundIgnored(path, info, scan)
+		return
+	}
+	if r.uncover(path, info) {
+		return
+	}
 	rec := r.records[path]
 	if info.Kind != beneath.Dir && rec != nil && rec.disk.Kind == merkle.Dir {
 		r.foundMissingBelow(path, scan)
@@ -211,7 +227,9 @@ func (r *Replica) unchanged(path string) {
 		rec.suspect = false
 		r.touch(path)
 	}
-	r.problem(path, "", "")
+	if !r.left[path] {
+		r.problem(path, "", "")
+	}
 	r.resume(path)
 }
 
@@ -219,6 +237,7 @@ func (r *Replica) unchanged(path string) {
 func (r *Replica) foundMissing(path string, scan bool) {
 	r.foundMissingBelow(path, scan)
 	r.missing(path, scan)
+	r.rules.forget(path)
 }
 
 func (r *Replica) foundMissingBelow(path string, scan bool) {
@@ -229,8 +248,7 @@ func (r *Replica) foundMissingBelow(path string, scan bool) {
 
 func (r *Replica) missing(path string, scan bool) {
 	r.problem(path, "", "")
-	if rec := r.records[path]; rec == nil || rec.disk.Kind == 0 {
-		r.unchanged(path)
+	if r.missingIgnored(path) {
 		return
 	}
 	r.gone[r.records[path].disk.Inode] = path

@@ -111,6 +111,9 @@ func (r *Replica) movable(from, to string, info beneath.Info) bool {
 	case r.diskAt(to).Kind != 0 || r.tree.Get(to).Live() || r.tree.HasLive(to):
 		return false
 	}
+	if r.ignoresPart(from, to) {
+		return false
+	}
 	covers := below(from, to)
 	return !anyKey(r.incoming, covers) && !anyKey(r.held, covers) && r.changes[to] == nil && r.checkMarker()
 }
@@ -145,6 +148,8 @@ func (r *Replica) relocate(from, to string, by reconcile.Author) {
 		}
 		r.relocateMarks(path, there)
 	}
+	r.rules.forget(from)
+	r.rules.forget(to)
 }
 
 // relocateMarks takes along what is noted of a path beside its record.
@@ -157,6 +162,10 @@ func (r *Replica) relocateMarks(path, there string) {
 	if r.hints[path] {
 		delete(r.hints, path)
 		r.hints[there] = true
+	}
+	if r.left[path] {
+		delete(r.left, path)
+		r.left[there] = true
 	}
 }
 
@@ -193,7 +202,7 @@ func (r *Replica) derivable(op *operation) bool {
 	if op.to != "" {
 		covers = below(op.from, op.to)
 	}
-	return !anyKey(r.incoming, covers) && !anyKey(r.held, covers)
+	return !anyKey(r.incoming, covers) && !anyKey(r.held, covers) && !r.ignoresPart(op.from, op.to)
 }
 
 // move renames what stands at the one path to the other, if nothing stands there. What was changed below it here and is not

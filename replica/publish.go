@@ -75,6 +75,11 @@ func (r *Replica) unpublished(path string) bool {
 
 // changed notes a change, to be let out at the end of the turn.
 func (r *Replica) changed(c *change) {
+	if r.ignoresChange(c) {
+		r.cover(c.path)
+		r.resume(c.path)
+		return
+	}
 	if h := r.held[c.path]; h != nil {
 		if h.reinstated {
 			return
@@ -257,7 +262,16 @@ func (r *Replica) publish(c *change, by reconcile.Author) {
 		return
 	}
 	r.completed(c)
-	e := reconcile.Publish(r.tree.Get(c.path), c.attrs, by)
+	agreed := r.tree.Get(c.path)
+	unseen := r.unseenHere(c)
+	if unseen {
+		for _, in := range r.incoming[c.path] {
+			in.absent = false
+		}
+		r.take(&incoming{path: c.path, theirs: agreed})
+		agreed = nil
+	}
+	e := reconcile.Publish(agreed, c.attrs, by)
 	if c.attrs == nil {
 		r.dropDisk(c.path)
 	} else {

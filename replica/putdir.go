@@ -64,8 +64,7 @@ func (r *Replica) putDir(p *putting, have index.Disk) error {
 		return err
 	}
 	if info.Kind != beneath.Dir {
-		r.look(path, false)
-		return errChangedHere
+		return r.otherHere(path)
 	}
 	disk := diskOf(info)
 	r.setDisk(path, disk, nil) // should the rest fail, this was no user
@@ -104,7 +103,7 @@ func (r *Replica) implyDir(dir string) error {
 // to what lies in it.
 func (r *Replica) putNoDir(p *putting) error {
 	path := p.in.path
-	if !r.tree.HasLive(path) {
+	if !r.hasLive(path) {
 		err := r.intend(p, "", index.Disk{})
 		if err == nil {
 			err = r.removeDir(path)

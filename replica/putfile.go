@@ -63,8 +63,7 @@ func (r *Replica) putNew(p *putting, _ index.Disk) error {
 	r.own.add(p.in.path, disk)
 	err = r.inWritable(p.in.path, func() error { return r.root.Move("apply.new", temp, p.in.path) })
 	if errors.Is(err, fs.ErrExist) {
-		r.look(p.in.path, false)
-		return errChangedHere
+		return r.otherHere(p.in.path)
 	}
 	if err != nil {
 		return err

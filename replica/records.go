@@ -59,10 +59,9 @@ func (r *Replica) load() error {
 		return err
 	}
 	r.dropTombstones()
-	for path, rec := range r.records {
-		if rec.disk.Kind == merkle.Dir && !r.tree.Get(path).Live() {
-			r.linger[path] = true
-		}
+	r.findLeft()
+	for path := range r.left {
+		r.linger[path] = true
 	}
 	return nil
 }
@@ -109,7 +108,7 @@ func (r *Replica) loadRecords() error {
 }
 
 func (r *Replica) loadRecord(path string, rec index.Record) error {
-	r.records[path] = &record{disk: rec.Disk, hint: rec.Hint, suspect: rec.Suspect}
+	r.records[path] = &record{disk: rec.Disk, hint: rec.Hint, suspect: rec.Suspect, ignored: rec.Ignored, behind: rec.Behind}
 	r.tellRefused(path, rec.Disk)
 	if rec.Entry != nil {
 		r.tree.Put(path, rec.Entry)
@@ -183,7 +182,7 @@ func (r *Replica) setDisk(path string, d index.Disk, blocks merkle.BlockList) {
 	}
 	rec.disk = d
 	rec.blocks = blocks
-	rec.suspect = false
+	rec.suspect, rec.ignored, rec.behind = false, false, false
 	r.tellRefused(path, d)
 	r.touch(path)
 }
@@ -258,7 +257,7 @@ func (r *Replica) toIndex(path string) index.Change {
 		if rec == nil {
 			rec = &record{}
 		}
-		c.Record = &index.Record{Entry: e, Disk: rec.disk, Hint: rec.hint, Suspect: rec.suspect}
+		c.Record = &index.Record{Entry: e, Disk: rec.disk, Hint: rec.hint, Suspect: rec.suspect, Ignored: rec.ignored, Behind: rec.behind}
 		c.Blocks = rec.blocks
 		c.KeepBlocks = rec.blocks == nil && e.Live() && e.Kind == merkle.File && e.Size > 0
 	}

@@ -147,6 +147,7 @@ func (r *Replica) removed(dir string, by reconcile.Author) {
 		delete(r.linger, path)
 		r.problem(path, "", "")
 	}
+	r.rules.forget(dir)
 }
 
 // wholeAt tells whether what lies in the directory at is what is recorded of dir and below, and nothing else. Who

@@ -77,6 +77,7 @@ type Replica struct {
 	ctx     context.Context // ends with Run
 	stop    context.CancelCauseFunc
 
+	rules     *rules
 	own       ownFiles
 	hashJobs  chan hashJob
 	splitting sync.Mutex // held by who reads a long file on all processors
@@ -121,6 +122,8 @@ type record struct {
 	hint    int64            // a directory's mtime as announced
 	blocks  merkle.BlockList // of a file; nil where the list is long and lies in the index
 	suspect bool
+	ignored bool // when last looked at: disk is what was there before
+	behind  bool // disk is of an earlier version than what is agreed, which came in while the path was ignored
 }
 
 // maxListInMemory is the longest block list kept in memory.
@@ -151,6 +154,10 @@ func Open(o Options) (*Replica, error) {
 	r.peering.init()
 	r.parts = make(map[string]*keptPart)
 	fillRandom(r.boot[:])
+	if r.rules, err = newRules(p.root, p.state); err != nil {
+		r.closeFiles()
+		return nil, err
+	}
 	if err := r.load(); err != nil {
 		r.closeFiles()
 		return nil, err
@@ -186,7 +193,7 @@ func (r *Replica) Run(ctx context.Context) error {
 		return err
 	}
 	w, err := watcher.New(watcher.Options{
-		Root: r.root.Name(), Skip: isOurs, Busy: r.busyWriting, Own: r.own.has, Sentinel: watchDir, Log: r.log,
+		Root: r.root.Name(), Skip: isOurs, Ignore: func(dir string) bool { return r.rules.ignored(dir, true) }, Busy: r.busyWriting, Own: r.own.has, Sentinel: watchDir, Log: r.log,
 	})
 	if err != nil {
 		return err
@@ -391,7 +398,9 @@ func isOurs(path string) bool {
 // problem notes what cannot be synchronised, for the user; a cause of "" clears it.
 func (r *Replica) problem(path, cause, remedy string) {
 	if cause == "" {
-		delete(r.problems, path)
+		if !r.badRules[path] {
+			delete(r.problems, path)
+		}
 		return
 	}
 	if old := r.problems[path]; old != nil && old.Cause == cause {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"resonate/beneath"
+	"resonate/ignore"
 	"resonate/merkle"
 )
 
@@ -54,6 +55,7 @@ func (r *Replica) scanEnded(dir string, first bool, begun time.Time) {
 	r.scans--
 	if dir == "" {
 		r.lastScan = time.Now()
+		r.lingerLeft()
 	}
 	if first {
 		r.scanned = true
@@ -79,7 +81,7 @@ type scan struct {
 
 // dir lists one directory, and then those in it.
 func (s *scan) dir(dir string) {
-	if s.r.ctx.Err() != nil {
+	if s.r.ctx.Err() != nil || (dir != "" && s.r.rules.ignored(dir, true)) {
 		return
 	}
 	at := dir
@@ -149,15 +151,20 @@ func (r *Replica) compare(l listing) {
 	seen := make(map[string]bool, len(l.entries))
 	for _, e := range l.entries {
 		seen[e.Name] = true
+		if e.Name == ignore.Name {
+			r.refreshRules(l.dir)
+		}
 	}
 	r.compareMissing(l, seen) // first: what is gone may be what is found under another name
 	for _, e := range l.entries {
 		path := merkle.Join(l.dir, e.Name)
 		switch rec := r.records[path]; {
 		case isOurs(path):
+		case r.ignores(path, e.Info.Kind == beneath.Dir):
+			r.foundIgnored(path, e.Info, true)
 		case rec == nil && e.Info.Kind == beneath.File:
 			r.found(path, e.Info, true)
-		case rec == nil || !sameDisk(rec.disk, e.Info) || r.unread(rec.disk, e.Info, false):
+		case rec == nil || rec.ignored || rec.behind || !sameDisk(rec.disk, e.Info) || r.unread(rec.disk, e.Info, false):
 			r.look(path, true)
 		}
 	}

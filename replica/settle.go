@@ -53,20 +53,24 @@ func (r *Replica) endLinger(dir string) {
 	delete(r.linger, dir)
 	rec := r.records[dir]
 	if rec == nil || rec.disk.Kind != merkle.Dir || r.tree.Get(dir).Live() {
+		r.endLeft(dir)
 		return
 	}
-	if r.tree.HasLive(dir) {
+	if r.hasLive(dir) {
 		disk := rec.disk
 		attrs := r.dirAttributes(dir, &disk)
 		r.changed(&change{path: dir, attrs: attrs, disk: disk})
 		r.wakeIn(0)
 		return
 	}
-	if err := r.removeDir(dir); err != nil {
-		r.problem(dir, "deleted elsewhere, but it holds what is not synchronised", "remove what is in it, or keep it")
+	if err := r.removeLeft(dir); err != nil {
+		r.log.Debug("directory stays", "path", dir, "cause", err)
+		r.leaveDir(dir)
 		return
 	}
 	r.dropDisk(dir)
+	r.endLeft(dir)
+	r.leftLess(dir)
 	r.resume(dir)
 }
 

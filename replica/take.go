@@ -23,6 +23,7 @@ type incoming struct {
 	acks   []ack            // to be answered when it is dealt with
 
 	forgotten bool // theirs is what is agreed here, and is to be deleted: a peer has long done so
+	absent    bool // theirs is what is agreed already, and not here: it was ignored
 	reinstate bool // theirs is what is agreed already: what was held here is undone
 
 	fetching bool
@@ -52,6 +53,8 @@ type applying struct {
 	waiting  map[string][]string     // directory -> paths that wait for something to change there
 	later    map[string]time.Time    // paths to be tried again at a time
 	linger   map[string]bool         // directories that were deleted by a peer but hold something live
+	left     map[string]bool         // directories that were deleted by a peer and stay, for what else they hold
+	badRules map[string]bool         // rule files that cannot be used
 	hints    map[string]bool         // directories whose mtime is to be set when all is in
 	arriving map[merkle.Hash]arrival // by content: files on their way in
 	received reception               // since nothing was last under way
@@ -70,6 +73,8 @@ func (a *applying) init() {
 	a.waiting = make(map[string][]string)
 	a.later = make(map[string]time.Time)
 	a.linger = make(map[string]bool)
+	a.left = make(map[string]bool)
+	a.badRules = make(map[string]bool)
 	a.hints = make(map[string]bool)
 	a.arriving = make(map[merkle.Hash]arrival)
 }
@@ -250,6 +255,9 @@ func (r *Replica) advance(path string, now time.Time) {
 		if r.unpublished(path) && !in.reinstate && !r.yieldSuspect(in) {
 			return
 		}
+		if wait := r.awaitRules(in, now); wait > 0 {
+			in.after = now.Add(wait)
+		}
 		if in.after.After(now) {
 			r.later[path] = in.after
 			r.wakeIn(in.after.Sub(now))
@@ -274,7 +282,7 @@ func (r *Replica) outdated(in *incoming) bool {
 			return true
 		}
 	}
-	if in.reinstate {
+	if in.reinstate || in.absent {
 		return false
 	}
 	if in.temp != "" || len(in.from) == 0 || slices.ContainsFunc(in.from, func(p *peer) bool { return r.peers[p.id] == p }) {
@@ -309,13 +317,19 @@ func (r *Replica) step(in *incoming) error {
 	}
 	plan := reconcile.Merge(in.path, mine, in.theirs)
 	suspect := r.held[in.path] != nil
-	if in.reinstate || (suspect && mine != nil && mine.Hash() == in.theirs.Hash()) {
+	if in.absent && (mine.Hash() != in.theirs.Hash() || r.diskAt(in.path).Kind != 0 || !r.wanted(in.path)) {
+		return nil // it came another way, or is not to come any more
+	}
+	if in.absent || in.reinstate || (suspect && mine != nil && mine.Hash() == in.theirs.Hash()) {
 		plan = reconcile.Plan{Entry: mine}
 	} else if plan.Entry == nil && plan.Copy == nil {
 		if in.hint != 0 && mine.IsDir() {
 			r.hint(in.path, in.hint)
 		}
 		return nil
+	}
+	if r.ignoresIncoming(in) {
+		return r.apply(in, plan)
 	}
 	if path, ok := r.awaits(in, mine); ok {
 		return waitError{path}
@@ -349,7 +363,8 @@ func (r *Replica) needsContent(in *incoming, mine *merkle.Entry, plan reconcile.
 	if e == nil || e.Kind != merkle.File {
 		return false
 	}
-	here := mine != nil && !in.reinstate && merkle.SameContent(e, mine) && r.diskAt(path).Kind == merkle.File && !r.partsFrom(path, e)
+	here := mine != nil && !in.reinstate && !in.absent && merkle.SameContent(e, mine) &&
+		r.diskAt(path).Kind == merkle.File && !r.partsFrom(path, e)
 	return !here
 }
 

@@ -45,6 +45,7 @@ func commands() []command {
 		historyCommand(),
 		restoreCommand(),
 		heldCommand(),
+		ignoreCommand(),
 		treeCommand(),
 		whyCommand(),
 		checkCommand(),
