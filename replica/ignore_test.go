@@ -83,21 +83,16 @@ func TestRulesCountFromTheFirstScan(t *testing.T) {
 	})
 	a.start()
 	b := startNode(t, "b", tree{"y.log": "of b"})
+	until(t, "b has scanned", func() bool { return slices.Contains(b.agreed(), "y.log") })
 	connect(a, b)
 	synced := tree{rule: "*.log\nnode_modules/\n", "f": "f", "d/y.log": "y", "d/" + rule: "!y.log\n", "e/node_modules": "a file of that name"}
 	atA, atB := maps.Clone(synced), maps.Clone(synced)
 	maps.Copy(atA, tree{"x.log": "x", "node_modules/m/i.js": "m", "node_modules/" + rule: "!*\n"})
-	atA["y.log"], atB["y.log"] = "of b", "of b" // b had no rules when it was found
-	settledAs(t, []string{rule, "d", "d/" + rule, "d/y.log", "e", "e/node_modules", "f", "y.log"}, map[*node]tree{a: without(atA, "y.log"), b: atB})
+	atB["y.log"] = "of b" // b had no rules when it was found
+	settledAs(t, []string{rule, "d", "d/" + rule, "d/y.log", "e", "e/node_modules", "f", "y.log"}, map[*node]tree{a: atA, b: atB})
 	if w := a.replica().watcher.Status(); w.Watched != 3 {
 		t.Errorf("%d directories are watched, want the folder, d and e alone", w.Watched)
 	}
-}
-
-func without(tr tree, path string) tree {
-	out := maps.Clone(tr)
-	delete(out, path)
-	return out
 }
 
 // What is made below or beside rules that came a moment before is ignored, wherever they came from.
@@ -151,13 +146,33 @@ func TestRuleAboutWhatIsSynced(t *testing.T) {
 	settledAs(t, live, map[*node]tree{a: atA, b: atB})
 
 	// Across a restart nothing is taken for a change either, even if the rule goes meanwhile.
+	a.committed()
 	if err := a.end(); err != nil {
 		t.Fatal(err)
 	}
 	a.remove(rule)
+	before := b.entry("b.log")
 	a.start()
 	want := tree{"f": "2", "a.log": "2 of a", "b.log": "1", "c.log": "2 of b", "d.log": "1"}
 	holds(t, want, a, b)
+	if after := b.entry("b.log"); after.Hash() != before.Hash() {
+		t.Errorf("b.log, which nobody changed but while it was ignored, has another version: %+v, want %+v", after.Version, before.Version)
+	}
+}
+
+// A file that is synced and a directory of its name that is not are two matters.
+func TestIgnoredDirectoryInPlaceOfAFile(t *testing.T) {
+	t.Parallel()
+	base := tree{rule: "build/\n", "build": "a file", "f": "f"}
+	a, b := startNode(t, "a", base), startNode(t, "b", nil)
+	connect(a, b)
+	holds(t, base, a, b)
+	a.remove("build")
+	a.write("build/x", "x")
+	settledAs(t, []string{rule, "f"}, map[*node]tree{a: {rule: "build/\n", "f": "f", "build/x": "x"}, b: {rule: "build/\n", "f": "f"}})
+	if got := b.history()["build"]; !slices.Equal(got, []string{"a file"}) {
+		t.Errorf("history of build at b: %q, want the file", got)
+	}
 }
 
 // A machine's own rule has peers' changes recorded alone; once it goes, what is missing comes, and what differs meets.
@@ -179,6 +194,7 @@ func TestOwnRules(t *testing.T) {
 	atB := tree{"f": "f", "big/x": "of b", "t.tmp": "t"}
 	settledAs(t, live, map[*node]tree{a: {"big/x": "x", "big/y": "y2", "big/z": "z", "f": "f"}, b: atB})
 
+	b.committed()
 	if err := b.end(); err != nil {
 		t.Fatal(err)
 	}
@@ -240,6 +256,7 @@ func TestDeletionElsewhereLeavesWhatIsIgnored(t *testing.T) {
 			// Neither a scan nor a restart brings anything back.
 			b.inLoop(func(r *Replica) { r.startScan("", false) })
 			settledAs(t, live, map[*node]tree{a: atA, b: left})
+			b.committed()
 			if err := b.end(); err != nil {
 				t.Fatal(err)
 			}

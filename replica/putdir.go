@@ -86,7 +86,9 @@ func (r *Replica) implyDir(dir string) error {
 		return err
 	}
 	if info.Kind != beneath.Dir {
-		r.look(dir, false)
+		if err := r.otherHere(dir); errors.Is(err, errIgnoredInTheWay) {
+			return err
+		}
 		return waitError{dir}
 	}
 	disk := diskOf(info)
