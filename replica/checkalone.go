@@ -27,6 +27,10 @@ func CheckAlone(ctx context.Context, o Options, how control.CheckOptions, report
 	defer p.release()
 	r := &Replica{o: o, log: o.Log, place: p, root: p.root, self: p.marker.node}
 	r.records, r.highest = make(map[string]*record), make(map[merkle.NodeID]merkle.Stamp)
+	r.left = make(map[string]bool)
+	if r.rules, err = newRules(p.root, p.state); err != nil {
+		return err
+	}
 	c := &checker{
 		r: r, ctx: ctx, o: how, report: report, begun: time.Now(), left: make(map[string][]index.Intent),
 		loop: func(f func()) error { f(); return context.Cause(ctx) },
@@ -115,6 +119,7 @@ func (c *checker) loadAlone() error {
 	if err != nil {
 		return err
 	}
+	r.findLeft()
 	intents, err := index.ReadIntents(filepath.Join(r.place.state, "intents"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

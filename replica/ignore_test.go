@@ -396,3 +396,32 @@ func TestRuleFileThatCannotBeUsed(t *testing.T) {
 		return slices.Contains(a.agreed(), "x.log") && a.problemAt(rule) == ""
 	})
 }
+
+// A moved directory takes along what is ignored in it, and a rule about where it goes counts there.
+func TestMovedDirectoryWithIgnored(t *testing.T) {
+	t.Parallel()
+	base := tree{rule: "*.log\n/new/out/\n", "old/f": "f", "old/s/g": "g", "old/out/o": "o", "p/f": "f", "p/" + rule: "/mine\n"}
+	a, b := startNode(t, "a", base), startNode(t, "b", nil)
+	connect(a, b)
+	holds(t, base, a, b)
+	b.write("old/s/x.log", "x")
+	b.write("p/mine", "m")
+	b.flushed()
+	for from, to := range map[string]string{"old": "new", "p": "q"} {
+		if err := os.Rename(a.path(from), a.path(to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	live := []string{rule, "new", "new/f", "new/s", "new/s/g", "q", "q/" + rule, "q/f"}
+	eventually(t, "the move to be agreed", func() string {
+		for _, n := range []*node{a, b} {
+			if got := n.agreed(); !slices.Equal(got, live) {
+				return n.name + " has agreed on " + strings.Join(got, " ")
+			}
+		}
+		return ""
+	})
+	if tr := b.tree(); tr["q/mine"] != "m" || !b.keeps("x") || !b.keeps("o") {
+		t.Errorf("b has lost what is ignored: %q, %q", tr, b.history())
+	}
+}

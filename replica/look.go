@@ -43,8 +43,8 @@ type hashResult struct {
 // observe takes in what the watcher reports.
 func (r *Replica) observe(b watcher.Batch) {
 	for _, path := range b.Paths { // rules first: they count for whatever else has changed
-		if dir, name := merkle.SplitPath(path); name == ignore.Name && r.diskNow(dir).Kind == merkle.Dir {
-			r.look(path, false)
+		if dir, name := merkle.SplitPath(path); name == ignore.Name && (dir == "" || r.diskNow(dir).Kind == merkle.Dir) {
+			r.refreshRules(dir)
 		}
 	}
 	type standing struct {
