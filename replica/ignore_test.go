@@ -144,6 +144,8 @@ func TestRuleAboutWhatIsSynced(t *testing.T) {
 	atA := tree{rule: "*.log\n", "f": "2", "a.log": "2 of a", "c.log": "1", "d.log": "1"}
 	atB := tree{rule: "*.log\n", "f": "2", "a.log": "1", "b.log": "1", "c.log": "2 of b"}
 	settledAs(t, live, map[*node]tree{a: atA, b: atB})
+	a.wantCheck(control.CheckOptions{})
+	b.wantCheck(control.CheckOptions{})
 
 	// Across a restart nothing is taken for a change either, even if the rule goes meanwhile.
 	a.committed()
@@ -253,6 +255,7 @@ func TestDeletionElsewhereLeavesWhatIsIgnored(t *testing.T) {
 				return ""
 			}
 			eventually(t, "being told", told)
+			b.wantCheck(control.CheckOptions{}) // what stays is no difference
 			// Neither a scan nor a restart brings anything back.
 			b.inLoop(func(r *Replica) { r.startScan("", false) })
 			settledAs(t, live, map[*node]tree{a: atA, b: left})
