@@ -56,12 +56,11 @@ func (r *Replica) takePart(path string) *keptPart {
 }
 
 // keepParts keeps what a job has fetched of a long file, if it is not whole, for the next try. What an earlier try left is
-// in it; unless this one never came to look. A full disk has no room for those of other paths.
+// in it; unless this one never came to look. A full disk has no room for any: other files may still fit.
 func (r *Replica) keepParts(j *fetchJob, err error) {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		for tag := range r.parts {
-			r.dropPart(tag)
-		}
+	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	if full {
+		defer r.dropParts()
 	}
 	tag, kept := partTag(j.path), j.long.own.kept
 	switch {
