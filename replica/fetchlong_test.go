@@ -115,17 +115,20 @@ func TestOnlyWhatIsNewIsSent(t *testing.T) {
 
 // TestResume cuts a session when half of a long file is through.
 func TestResume(t *testing.T) {
-	content := noise(3, 6<<20)
+	content := noise(3, 10<<20) // at the cut, each of four streams loses up to a block
 	for _, row := range []struct {
 		name    string
 		between func(a, b *node)
 		want    string
+		extra   int // bytes that may be sent twice, in percent
 	}{
-		{"another session", func(_, b *node) {}, content},
-		{"another run", func(_, b *node) { b.end(); b.start() }, content},
-		{"after a kill", func(_, b *node) { b.kill(); b.start() }, content},
-		{"a later version", func(a, _ *node) { a.write("f", changed(content)) }, changed(content)},
-		{"a later version after a kill", func(a, b *node) { b.kill(); b.start(); a.write("f", "x"+content) }, "x" + content},
+		{"another session", func(_, b *node) {}, content, 20},
+		{"another run", func(_, b *node) { b.end(); b.start() }, content, 20},
+		{"after a kill", func(_, b *node) { b.kill(); b.start() }, content, 20},
+		{"a later version", func(a, _ *node) { a.write("f", changed(content)) }, changed(content), 20},
+		{ // what is there is cut into blocks anew, which loses some around each hole
+			"a later version after a kill", func(a, b *node) { b.kill(); b.start(); a.write("f", "x"+content) }, "x" + content, 33,
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -134,7 +137,7 @@ func TestResume(t *testing.T) {
 			half := make(chan struct{})
 			var once atomic.Bool
 			w.onRead = func(total int64) {
-				if total > 3<<20 && once.CompareAndSwap(false, true) {
+				if total > 5<<20 && once.CompareAndSwap(false, true) {
 					w.cancel()
 					close(half)
 				}
@@ -150,7 +153,7 @@ func TestResume(t *testing.T) {
 			}
 			w.restore()
 			holds(t, tree{"f": row.want}, a, b)
-			if got, most := w.blocks.Load(), int64(len(content)+len(content)/5); got > most {
+			if got, most := w.blocks.Load(), int64(len(content)*(100+row.extra)/100); got > most {
 				t.Errorf("%d bytes over block streams in all, want at most %d", got, most)
 			}
 			if left, _ := os.ReadDir(b.path(tmpDir)); len(left) > 0 {
