@@ -94,20 +94,6 @@ func sameMeta(t *testing.T, p string, a, b *node) (meta string) {
 	return meta
 }
 
-// stays checks that an event at p, and a scan, are no change.
-func (n *node) stays(p string) {
-	n.t.Helper()
-	before := n.entry(p)
-	n.inLoop(func(r *Replica) {
-		r.look(p, false)
-		r.look(p, true)
-	})
-	n.flushed()
-	if after := n.entry(p); after.Hash() != before.Hash() {
-		n.t.Errorf("%s: a look at %s was a change: %+v became %+v", n.name, p, before, after)
-	}
-}
-
 func TestAttributesTravel(t *testing.T) {
 	withXattrs(t)
 	for _, row := range []struct{ name, attribute, value, other string }{

@@ -245,3 +245,17 @@ func TestLinksAfterARestart(t *testing.T) {
 	a.hardLink("g", "h")
 	identical(t, "f=g=h", a, b)
 }
+
+// stays checks that an event at p, and a scan, are no change.
+func (n *node) stays(p string) {
+	n.t.Helper()
+	before := n.entry(p)
+	n.inLoop(func(r *Replica) {
+		r.look(p, false)
+		r.look(p, true)
+	})
+	n.flushed()
+	if after := n.entry(p); after.Hash() != before.Hash() {
+		n.t.Errorf("%s: a look at %s was a change: %+v became %+v", n.name, p, before, after)
+	}
+}

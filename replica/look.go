@@ -110,9 +110,7 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 	if info.Kind != beneath.Dir && rec != nil && rec.disk.Kind == merkle.Dir {
 		r.foundMissingBelow(path, scan)
 	}
-	if r.movedTo(path, info) {
-		rec = r.records[path]
-	}
+	r.movedTo(path, info)
 	switch info.Kind {
 	case beneath.Dir:
 		if !scan {
