@@ -25,6 +25,7 @@ type checker struct {
 	loop   func(f func()) error // runs f where the replica's state may be used
 	live   bool                 // a loop runs, beside which the check does
 	left   map[string][]index.Intent
+	moved  []string       // from where and to where moves were under way that are not in the index yet
 	fixes  []index.Change // to be committed when no loop is there to do it
 
 	sum   control.CheckSummary
@@ -285,6 +286,9 @@ func (c *checker) differs(it checked) *finding {
 
 // explained tells whether a path is as a swap left it that is not in the index yet: the next start takes that in.
 func (c *checker) explained(it checked) bool {
+	if below(c.moved...)(it.path) {
+		return true
+	}
 	return slices.ContainsFunc(c.left[it.path], func(i index.Intent) bool {
 		switch {
 		case i.Entry == nil: // a conflict copy that the swap has left
@@ -338,25 +342,27 @@ func (c *checker) takenIn() error {
 	return c.until(func() bool { return c.r.scans == 0 && len(c.r.rescan) == 0 })
 }
 
-// lookAgain looks at one path in the loop. settled tells whether nothing is under way there: who truncates a file may have to
-// wait in the middle of it, when it has its new size and still its old time.
+// lookAgain looks at one path in the loop. settled tells whether nothing is under way there. A file that somebody has open for
+// writing is not: who truncates it may have to wait in the middle of it, when it has its new size and still its old time, and
+// no event was raised yet. Whether it is open is asked first, so that what is seen then was finished.
 func (c *checker) lookAgain(path string) (it checked, settled bool, err error) {
 	err = c.loop(func() {
+		busy := c.r.busyWriting(path)
 		it = c.r.recorded(path)
 		it.look(c.r.root)
 		it.ignored = it.ignored || c.r.ignores(path, it.info.Kind == beneath.Dir)
-		settled = !c.r.unpublished(path) && len(c.r.incoming[path]) == 0 && !c.r.linger[path] &&
-			(it.info.Kind != beneath.File || !c.r.busyWriting(path))
+		settled = !busy && !c.r.unpublished(path) && len(c.r.incoming[path]) == 0 && !c.r.linger[path]
 	})
 	return it, settled, err
 }
 
+// sameAs tells whether a path is known, and is, as it was at an earlier look.
 func (it checked) sameAs(other checked) bool {
 	mine, others := it.disk, other.disk
 	mine.Looked, others.Looked = 0, 0
 	same := it.entry == other.entry && mine == others && it.suspect == other.suspect && (it.err == nil) == (other.err == nil)
-	if it.info.Kind == beneath.Dir { // what is done in it is nothing to it
-		return same && other.info.Kind == beneath.Dir && it.info.Mode == other.info.Mode
+	if it.info.Kind == beneath.Dir && it.disk.Kind == merkle.Dir { // what is done in it is nothing to it
+		return same && other.info.Kind == beneath.Dir && it.info.Mode == other.info.Mode && it.info.Inode == other.info.Inode
 	}
 	return same && it.info == other.info
 }
@@ -380,7 +386,7 @@ func (c *checker) file(it checked) error {
 	if err != nil {
 		return err
 	}
-	if !settled || !now.sameAs(it) || c.r.busyWriting(it.path) {
+	if !settled || !now.sameAs(it) {
 		return nil // somebody is at work on it
 	}
 	if bad, err := c.contentDiffers(&now); !bad {

@@ -18,6 +18,7 @@ import (
 	"resonate/control"
 	"resonate/index"
 	"resonate/merkle"
+	"resonate/reconcile"
 )
 
 // startOld starts a node with files of an hour ago: those of just now are read at every event, whatever their stat says.
@@ -452,7 +453,11 @@ func TestRotWithoutPeers(t *testing.T) {
 // TestCheckOfALiveFolder checks a folder, again and again, in which files and directories come, change, move and go, at both
 // nodes: nothing that is only late is a difference.
 func TestCheckOfALiveFolder(t *testing.T) {
-	a, b := startNode(t, "a", files(40, "start")), startNode(t, "b", nil)
+	a, b := newNode(t, "a", files(40, "start")), newNode(t, "b", nil)
+	for _, n := range []*node{a, b} {
+		n.o.Burst = reconcile.Burst{} // what is held would never be settled
+		n.start()
+	}
 	connect(a, b)
 	converged(t, a, b)
 	ctx, stop := context.WithCancel(t.Context())
@@ -460,7 +465,7 @@ func TestCheckOfALiveFolder(t *testing.T) {
 	for _, n := range []*node{a, b} {
 		writers.Go(func() { n.churn(ctx) })
 	}
-	for i := range 6 {
+	for i := range 4 {
 		for _, n := range []*node{a, b} {
 			if found, _ := n.check(control.CheckOptions{Read: i%2 == 0}); len(found) > 0 {
 				t.Errorf("check %d of %s: got %q, want nothing", i, n.name, found)
@@ -500,22 +505,38 @@ func (n *node) churn(ctx context.Context) {
 
 // TestCheckAfterAKill checks a folder whose daemon was killed before it wrote down what it had swapped in: that is no damage.
 func TestCheckAfterAKill(t *testing.T) {
-	a, b := startNode(t, "a", tree{"f": "old"}), startNode(t, "b", nil)
-	connect(a, b)
-	holds(t, tree{"f": "old"}, a, b)
-	b.committed()
-	happened := b.killBeforeCommit()
-	a.write("f", "new")
-	a.write("g", "another")
-	until(t, "b is killed", happened)
-	b.end()
-	b.cancel = nil
-	b.dead.Store(false)
-	b.on("commit.sync", nil)
-	b.sound()
-	b.start()
-	holds(t, tree{"f": "new", "g": "another"}, a, b)
-	b.sound()
+	for _, row := range []struct {
+		name   string
+		change func(a *node)
+		want   tree
+	}{
+		{"edits", func(a *node) { a.write("d/f", "new"); a.write("g", "another") }, tree{"d/f": "new", "d/e/h": "x", "g": "another"}},
+		{"a move", func(a *node) {
+			if err := os.Rename(a.path("d"), a.path("moved")); err != nil {
+				t.Fatal(err)
+			}
+		}, tree{"moved/f": "old", "moved/e/h": "x"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			base := tree{"d/f": "old", "d/e/h": "x"}
+			a, b := startNode(t, "a", base), startNode(t, "b", nil)
+			connect(a, b)
+			holds(t, base, a, b)
+			b.committed()
+			happened := b.killBeforeCommit()
+			row.change(a)
+			until(t, "b is killed", happened)
+			b.end()
+			b.cancel = nil
+			b.dead.Store(false)
+			b.on("commit.sync", nil)
+			b.sound()
+			b.start()
+			holds(t, row.want, a, b)
+			b.sound()
+		})
+	}
 }
 
 func TestCheckAloneRefuses(t *testing.T) {

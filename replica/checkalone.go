@@ -126,6 +126,9 @@ func (c *checker) loadAlone() error {
 	}
 	for _, i := range intents {
 		c.left[i.Path] = append(c.left[i.Path], i)
+		if i.From != "" {
+			c.moved = append(c.moved, i.From, i.Path)
+		}
 		if i.Kept != "" {
 			c.left[i.Kept] = append(c.left[i.Kept], index.Intent{Path: i.Kept})
 		}
