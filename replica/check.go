@@ -372,31 +372,31 @@ func (c *checker) file(it checked) error {
 	if err := c.checkList(it); err != nil || !c.o.Read {
 		return err
 	}
-	bad, err := c.contentDiffers(&it)
-	if c.ctx.Err() != nil {
-		return context.Cause(c.ctx)
+	for range maxRounds {
+		if bad, err := c.contentDiffers(&it); !bad {
+			return err
+		}
+		if err := c.takenIn(); err != nil {
+			return err
+		}
+		now, settled, err := c.lookAgain(it.path)
+		if err != nil || c.differs(now) != nil || !now.entry.Live() || now.entry.Kind != merkle.File {
+			return err // it changed since
+		}
+		if !settled || !now.sameAs(it) { // perhaps it was only looked at
+			it = now
+			continue
+		}
+		if bad, err := c.contentDiffers(&now); !bad {
+			return err
+		}
+		if now.err != nil {
+			return c.found(now, &finding{"unreadable", "a file that can be read", now.err.Error()})
+		}
+		return c.found(now, &finding{"content", "content " + now.entry.Content.String(),
+			"content " + now.content.Root().String() + ", while size and time are as recorded"})
 	}
-	if !bad {
-		return err
-	}
-	if err := c.takenIn(); err != nil {
-		return err
-	}
-	now, settled, err := c.lookAgain(it.path)
-	if err != nil {
-		return err
-	}
-	if !settled || !now.sameAs(it) {
-		return nil // somebody is at work on it
-	}
-	if bad, err := c.contentDiffers(&now); !bad {
-		return err
-	}
-	if now.err != nil {
-		return c.found(now, &finding{"unreadable", "a file that can be read", now.err.Error()})
-	}
-	return c.found(now, &finding{"content", "content " + now.entry.Content.String(),
-		"content " + now.content.Root().String() + ", while size and time are as recorded"})
+	return nil
 }
 
 // contentDiffers reads a file, and tells whether that fails, or what it holds is not what was agreed. An error is that of
@@ -406,6 +406,8 @@ func (c *checker) contentDiffers(it *checked) (bool, error) {
 	switch {
 	case c.broken != nil:
 		return false, c.broken
+	case c.ctx.Err() != nil:
+		return false, context.Cause(c.ctx)
 	case absent(err), err == nil && !sameDisk(it.disk, info):
 		return false, nil // it changed since
 	}
