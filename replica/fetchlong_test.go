@@ -134,18 +134,8 @@ func TestResume(t *testing.T) {
 			t.Parallel()
 			a, b := startNode(t, "a", nil), startNode(t, "b", nil)
 			w := newWire(a, b)
-			half := make(chan struct{})
-			var once atomic.Bool
-			w.onRead = func(total int64) {
-				if total > 5<<20 && once.CompareAndSwap(false, true) {
-					w.cancel()
-					close(half)
-				}
-			}
 			w.restore()
-			a.write("f", content)
-			<-half
-			w.cut()
+			w.cutAfter(5<<20, func() { a.write("f", content) })
 			row.between(a, b)
 			a.flushed()
 			if _, ok := b.tree()["f"]; ok {

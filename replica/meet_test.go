@@ -134,21 +134,9 @@ func TestCutInTheMiddleOfATransfer(t *testing.T) {
 	}
 	a, b := startNode(t, "a", tree{"x": "1", "y": "1"}), startNode(t, "b", nil)
 	w := newWire(a, b)
-	cut := make(chan struct{}, 1)
-	w.onRead = func(total int64) {
-		if total > 1<<20 {
-			w.cancel()
-			select {
-			case cut <- struct{}{}:
-			default:
-			}
-		}
-	}
 	w.restore()
 	holds(t, tree{"x": "1", "y": "1"}, a, b)
-	a.write("big", big.String())
-	<-cut
-	w.cut()
+	w.cutAfter(1<<20, func() { a.write("big", big.String()) })
 	if _, there := b.tree()["big"]; there {
 		t.Fatal("b has the file already: the cut was not in the middle")
 	}
@@ -157,7 +145,6 @@ func TestCutInTheMiddleOfATransfer(t *testing.T) {
 	b.write("new", "by b")
 	a.flushed()
 	b.flushed()
-	w.onRead = nil
 	w.restore()
 	holds(t, tree{"x": "2 by a", "y": "2 by b", "new": "by b", "big": big.String()}, a, b)
 	eventually(t, "no temporary files", func() string { return leftovers(a, b) })

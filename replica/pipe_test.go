@@ -41,10 +41,10 @@ func (h *half) close(drop bool) {
 // A stream is one end of a duplex pipe. What was written before the other end closed can still be read.
 type stream struct {
 	in, out *half
-	count   func(int) // called with the bytes of each read; may be nil
+	count   func(int) bool // called with the bytes of each read; false: they are lost with the stream; may be nil
 }
 
-func streamPair(count func(int)) (a, b *stream) {
+func streamPair(count func(int) bool) (a, b *stream) {
 	x, y := newHalf(), newHalf()
 	return &stream{x, y, count}, &stream{y, x, count}
 }
@@ -63,8 +63,8 @@ func (s *stream) Read(p []byte) (int, error) {
 	if ended {
 		return 0, io.EOF
 	}
-	if s.count != nil {
-		s.count(n)
+	if s.count != nil && !s.count(n) {
+		return 0, io.ErrClosedPipe
 	}
 	return n, nil
 }
@@ -102,7 +102,7 @@ type pipe struct {
 	other   *pipe
 	done    chan struct{} // closed with the session
 	once    *sync.Once
-	count   func(int)
+	count   func(int) bool
 
 	mu      sync.Mutex
 	streams []*stream // of this end
@@ -112,7 +112,7 @@ var _ Link = (*pipe)(nil)
 
 // newPipes returns both ends of a session between the nodes a and b. count, which may be nil, is told the bytes read
 // from block streams.
-func newPipes(a, b merkle.NodeID, count func(int)) (atA, atB *pipe) {
+func newPipes(a, b merkle.NodeID, count func(int) bool) (atA, atB *pipe) {
 	done, once := make(chan struct{}), &sync.Once{}
 	x, y := streamPair(nil)
 	atA = &pipe{peer: b, control: x, accept: make(chan *stream), done: done, once: once, count: count}
@@ -177,6 +177,7 @@ type wire struct {
 	done   chan struct{}
 	blocks atomic.Int64      // bytes that went over block streams
 	onRead func(total int64) // called while blocks are read; may be nil
+	limit  atomic.Int64      // of blocks: beyond it the wire is cut; 0: none
 }
 
 func newWire(a, b *node) *wire { return &wire{a: a, b: b} }
@@ -194,6 +195,15 @@ func (w *wire) restore() {
 	w.cancel, w.done = cancel, make(chan struct{})
 	go w.run(ctx, w.done)
 	w.a.t.Cleanup(w.cut)
+}
+
+// cutAfter has the wire cut in the middle of a transfer, when so many bytes went over block streams, and waits for that. restore ends
+// it.
+func (w *wire) cutAfter(bytes int64, transfer func()) {
+	w.limit.Store(bytes)
+	transfer()
+	<-w.done
+	w.limit.Store(0)
 }
 
 // cut ends the session, and waits until both sides have noticed.
@@ -215,10 +225,16 @@ func (w *wire) run(ctx context.Context, done chan struct{}) {
 
 func (w *wire) session(ctx context.Context) {
 	a, b := w.a.replica(), w.b.replica()
-	atA, atB := newPipes(a.Node(), b.Node(), func(n int) {
-		if total := w.blocks.Add(int64(n)); w.onRead != nil {
+	atA, atB := newPipes(a.Node(), b.Node(), func(n int) bool {
+		total := w.blocks.Add(int64(n))
+		if w.onRead != nil {
 			w.onRead(total)
 		}
+		if limit := w.limit.Load(); limit > 0 && total > limit {
+			w.cancel()
+			return false
+		}
+		return true
 	})
 	defer context.AfterFunc(ctx, func() { atA.Close(); atB.Close() })()
 	var both sync.WaitGroup
