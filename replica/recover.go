@@ -40,7 +40,11 @@ func (r *Replica) recoverIntent(i index.Intent, later []index.Intent) error {
 	if pathAllowed(i.Path) != nil || i.Entry == nil {
 		return nil
 	}
-	info, err := r.root.Lstat(r.whereNow(i.Path, later))
+	now := r.whereNow(i.Path, later)
+	if now != i.Path && r.tree.Get(now).Live() {
+		return nil // the move is in the index already, and so is what came before
+	}
+	info, err := r.root.Lstat(now)
 	if err = ignoreMissing(err); err != nil {
 		return err
 	}
@@ -139,7 +143,7 @@ func (r *Replica) finishMetadata(i index.Intent, info beneath.Info, before index
 	switch {
 	case mine != nil && i.Entry.Version.Vector.Compare(mine.Version.Vector) == merkle.Before: // done long ago
 		return info
-	case i.Entry.Kind != kindOf(info.Kind) || i.Temp != "":
+	case i.Entry.Kind != kindOf(info.Kind) || i.Temp != "" || i.Disk.Kind == 0: // that one made way for what came next
 		return info
 	case i.Entry.Kind == merkle.Dir:
 		if info.Mode&applied == mode || (before.Kind == merkle.Dir && info.Mode != before.Mode) {

@@ -191,11 +191,20 @@ func (d *daemon) launch(env ...string) {
 // start starts the daemon and waits until it answers.
 func (d *daemon) start(env ...string) {
 	d.c.t.Helper()
-	d.launch(env...)
-	if !d.answers() {
-		d.c.t.Fatalf("%s ended instead of answering:\n%s", d.name, d.lastLines(20))
+	for try := 0; ; try++ {
+		d.launch(env...)
+		if d.answers() {
+			return
+		}
+		// While it was down, its port may have served for somebody's connection.
+		if try == maxStarts || !strings.Contains(d.lastLines(3), "is in use") {
+			d.c.t.Fatalf("%s ended instead of answering:\n%s", d.name, d.lastLines(20))
+		}
 	}
 }
+
+// maxStarts is how often a daemon is started anew whose port is in use.
+const maxStarts = 50
 
 // answers waits until the daemon answers. It returns false if the daemon ends before.
 func (d *daemon) answers() bool {
