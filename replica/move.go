@@ -115,7 +115,26 @@ func (r *Replica) movable(from, to string, info beneath.Info) bool {
 		return false
 	}
 	covers := below(from, to)
-	return !anyKey(r.incoming, covers) && !anyKey(r.held, covers) && r.changes[to] == nil && r.checkMarker()
+	return !anyKey(r.incoming, covers) && !anyKey(r.held, covers) && r.changes[to] == nil && r.hasChildOf(from, to, d.Kind) &&
+		r.checkMarker()
+}
+
+// hasChildOf tells whether the directory at to holds something that was recorded in from: a new directory may have got the inode of
+// one that was removed. Of anything but a directory, size and mtime have told.
+func (r *Replica) hasChildOf(from, to string, kind merkle.Kind) bool {
+	if kind != merkle.Dir {
+		return true
+	}
+	for name := range r.tree.Children(from) {
+		d := r.diskAt(merkle.Join(from, name))
+		if d.Kind == 0 {
+			continue
+		}
+		if info, err := r.root.Lstat(merkle.Join(to, name)); err == nil && info.Inode == d.Inode {
+			return true
+		}
+	}
+	return false
 }
 
 // relocate takes all that is agreed and recorded at and below from to to, as one operation.

@@ -312,3 +312,22 @@ func TestNeverNeitherName(t *testing.T) {
 		t.Error("for a moment b had the file under neither name")
 	}
 }
+
+// TestNewDirectoryOfAnOldInode has a new, empty directory bear the inode of one that was removed with what was in it.
+func TestNewDirectoryOfAnOldInode(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, "n", tree{"d/f": "f"})
+	until(t, "d/f is known", func() bool { return n.entry("d/f") != nil })
+	n.inLoop(func(r *Replica) {
+		err := errors.Join(os.RemoveAll(n.path("d")), os.Mkdir(n.path("e"), 0o755))
+		info, statErr := r.root.Lstat("e")
+		if err = errors.Join(err, statErr); err != nil {
+			t.Fatal(err)
+		}
+		r.records["d"].disk.Inode = info.Inode
+		r.look("d", false)
+		if r.movedTo("e", info) {
+			t.Error("d, which was removed, passes for moved to e")
+		}
+	})
+}
