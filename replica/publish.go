@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -42,20 +43,22 @@ type heldChange struct {
 
 // publishing is the loop's state of what changed here and is not let out yet.
 type publishing struct {
-	changes   map[string]*change // to be let out at the end of the turn
-	hashing   map[string]*hashState
-	hashQueue []hashJob
-	held      map[string]*heldChange
-	guard     reconcile.Guard
-	guarded   time.Time // when the last deletion or rewrite was found
-	scans     int       // under way
-	scanned   bool      // the first scan has seen the whole folder
-	lastScan  time.Time // when the whole folder was last seen
-	unclean   bool      // after an unclean boot, until the first scan has ended: what it finds differing is suspect
-	before    string    // then: which boot it was
-	rescan    map[string]bool
-	gone      map[uint64]string // inode -> path, of what changes says to have gone; may be out of date
-	inline    map[string][]byte // bytes of small files just published, to travel with their announcement
+	changes     map[string]*change // to be let out at the end of the turn
+	hashing     map[string]*hashState
+	hashQueue   []hashJob
+	held        map[string]*heldChange
+	guard       reconcile.Guard
+	guarded     time.Time // when the last deletion or rewrite was found
+	draining    bool      // all events up to now are being waited for
+	drainedUpTo time.Time // all events up to then have been seen
+	scans       int       // under way
+	scanned     bool      // the first scan has seen the whole folder
+	lastScan    time.Time // when the whole folder was last seen
+	unclean     bool      // after an unclean boot, until the first scan has ended: what it finds differing is suspect
+	before      string    // then: which boot it was
+	rescan      map[string]bool
+	gone        map[uint64]string // inode -> path, of what changes says to have gone; may be out of date
+	inline      map[string][]byte // bytes of small files just published, to travel with their announcement
 }
 
 func (p *publishing) init(b reconcile.Burst) {
@@ -134,6 +137,9 @@ func (r *Replica) flush(now time.Time) {
 	if len(guarded) > 0 && !r.scanned && r.guard.Burst != (reconcile.Burst{}) {
 		verdict, again = reconcile.Wait, time.Second // judged as a whole, when the folder has been seen as a whole
 	}
+	if verdict == reconcile.Go && waiting.Deletions > 0 && r.guard.Burst != (reconcile.Burst{}) && !r.drained() {
+		verdict, again = reconcile.Wait, maxDrain
+	}
 	if len(guarded) > 0 && !r.checkMarker() {
 		return
 	}
@@ -147,6 +153,31 @@ func (r *Replica) flush(now time.Time) {
 	}
 	r.guard.Passed(waiting.Deletions+waiting.Rewrites, now)
 	r.letOut(func(*change) bool { return true })
+}
+
+// maxDrain bounds how long deletions wait for what the watcher has not handed over yet.
+const maxDrain = 100 * time.Millisecond
+
+// drained tells whether all that happened in the folder up to a moment after the last deletion was found has been seen. Else it
+// sees to that: on a busy machine the rest of a burst may be late.
+func (r *Replica) drained() bool {
+	if r.drainedUpTo.After(r.guarded) {
+		return true
+	}
+	if r.draining {
+		return false
+	}
+	r.draining = true
+	begun := time.Now()
+	r.workers.Go(func() {
+		ctx, cancel := context.WithTimeout(r.ctx, maxDrain)
+		defer cancel()
+		if err := r.watcher.Flush(ctx); err != nil {
+			r.log.Debug("deletions go on without all events", "cause", err)
+		}
+		r.post(func() { r.draining, r.drainedUpTo = false, begun })
+	})
+	return false
 }
 
 // movedAway counts the deletions whose file is there under another name.
