@@ -241,7 +241,8 @@ func (r *Replica) putMetadata(p *putting, have index.Disk) error {
 	if err != nil {
 		return err
 	}
-	if info.Inode != have.Inode || info.Size != have.Size {
+	written := e.MTime == have.MTime && info.MTime != have.MTime // by somebody, since it was looked at
+	if info.Inode != have.Inode || info.Size != have.Size || written {
 		r.look(path, false)
 		return errChangedHere
 	}

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"os"
 	"testing"
 	"time"
@@ -139,4 +140,25 @@ func TestWriterThatEndsLetsTheSwapGo(t *testing.T) {
 	if tr["f"] != "the writer's" || !hasContent(tr, "the peer's") {
 		t.Errorf("got %v, want the later writer's under the name and the peer's beside it", tr)
 	}
+}
+
+// TestUserWritesWhileMetadataIsSet has a user write other bytes of the same number in the instant in which a peer's mode is put in
+// place: they are an edit.
+func TestUserWritesWhileMetadataIsSet(t *testing.T) {
+	t.Parallel()
+	a, b := startOld(t, "a", tree{"f": "one"}), startNode(t, "b", nil)
+	connect(a, b)
+	holds(t, tree{"f": "one"}, a, b)
+	wrote := b.once("apply.chmod", func() {
+		past := time.Now().Add(-time.Minute) // so that the event of it does not have the file read again because it is young
+		err := errors.Join(os.WriteFile(b.path("f"), []byte("two"), 0o644), os.Chtimes(b.path("f"), past, past))
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.Chmod(a.path("f"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "written", wrote)
+	holds(t, tree{"f": "two"}, a, b)
 }
