@@ -106,7 +106,7 @@ func TestHardLinks(t *testing.T) {
 			}
 			identical(t, row.want, a, b)
 			holds(t, row.tree, a, b)
-			if f, g := b.entry("f"), b.entry("g"); row.do != nil && row.want == "f=g" && f.Version.Stamp != g.Version.Stamp && row.name != "a copy made a link" {
+			if f, g := b.entry("f"), b.entry("g"); strings.HasPrefix(row.name, "another") && f.Version.Stamp != g.Version.Stamp {
 				t.Errorf("f has version %v, g %v: want one operation, and nothing published by who applies it", f.Version, g.Version)
 			}
 			before := []string{fmt.Sprint(a.entry("g")), fmt.Sprint(b.entry("g"))}

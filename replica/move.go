@@ -72,7 +72,11 @@ func (r *Replica) expand(p *peer, seq uint64) {
 // the move is published, without looking at what lies below: that is looked at by itself.
 func (r *Replica) movedTo(path string, info beneath.Info) bool {
 	from, ok := r.gone[info.Inode]
-	if !ok || !r.movable(from, path, info) {
+	if !ok {
+		return false
+	}
+	now, err := r.root.Lstat(path) // info may be late, and what has happened since may have been seen already
+	if err != nil || !r.movable(from, path, now) {
 		return false
 	}
 	r.letOut(func(c *change) bool { return c.attrs != nil && !r.guards(c) }) // the directory to which it went may be among them
