@@ -39,17 +39,22 @@ func (r *Root) ReadDir(path string) ([]Entry, error) {
 }
 
 func (r *Root) readDir(path string) ([]Entry, error) {
-	if err := validDir(path); err != nil {
-		return nil, err
-	}
-	if r.fd < 0 {
-		return nil, fs.ErrClosed
-	}
-	fd, err := r.open(r.fd, path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	fd, err := r.openDir(path)
 	if err != nil {
 		return nil, err
 	}
 	return readEntries(fd)
+}
+
+// openDir opens a directory to be listed.
+func (r *Root) openDir(path string) (int, error) {
+	if err := validDir(path); err != nil {
+		return -1, err
+	}
+	if r.fd < 0 {
+		return -1, fs.ErrClosed
+	}
+	return r.open(r.fd, path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 }
 
 // StatDir lists a directory in no order, with what lstat(2) tells of each name. One that vanishes meanwhile is left out; one of
@@ -70,13 +75,7 @@ type Stat struct {
 }
 
 func (r *Root) statDir(path string) ([]Stat, error) {
-	if err := validDir(path); err != nil {
-		return nil, err
-	}
-	if r.fd < 0 {
-		return nil, fs.ErrClosed
-	}
-	fd, err := r.open(r.fd, path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	fd, err := r.openDir(path)
 	if err != nil {
 		return nil, err
 	}

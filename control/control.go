@@ -52,6 +52,11 @@ type Daemon interface {
 	// Ignore adds patterns to these, and Unignore takes some out; both tell how many were not (or were) there.
 	Ignore(ctx context.Context, patterns []string) (int, error)
 	Unignore(ctx context.Context, patterns []string) (int, error)
-
-	Inspector
+	// Tree lists what is agreed at and below a path, a page at a time. It is ErrNotFound where nothing is.
+	Tree(ctx context.Context, q TreeQuery) (TreePage, error)
+	// Why tells all that is known of a path, whether it is synchronised or not.
+	Why(ctx context.Context, path string) (Why, error)
+	// Check proves the index against the folder. It calls report with each difference as it is found, now and then with
+	// how far it is, and last with a summary; it ends with the first error of report.
+	Check(ctx context.Context, o CheckOptions, report func(CheckReport) error) error
 }

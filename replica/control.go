@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"resonate/control"
@@ -260,9 +259,7 @@ func (r *Replica) answerWaiters() {
 
 // missingFor tells what a waiter still waits for; nil: nothing.
 func (r *Replica) missingFor(w *waiter) error {
-	covers := func(path string) bool {
-		return w.path == "" || path == w.path || strings.HasPrefix(path, w.path+"/")
-	}
+	covers := below(w.path)
 	switch {
 	case !r.scanned:
 		return errors.New("the folder is still being scanned")

@@ -347,12 +347,13 @@ func (r *Replica) trimHistory(now time.Time) error {
 		if !old && (r.o.HistorySize == 0 || size <= r.o.HistorySize) {
 			break
 		}
-		if err := r.root.Remove("history.trim", k.File); err != nil {
+		remove := func() error { return r.root.Remove("history.trim", k.File) }
+		if err := r.inWritable(k.File, remove); err != nil { // what was kept with its directory may lie in a read-only one
 			return err
 		}
 		size -= k.Size
 		for dir := path.Dir(k.File); dir != historyDir; dir = path.Dir(dir) {
-			if r.root.RemoveDir("history.trim", dir) != nil {
+			if r.inWritable(dir, func() error { return r.root.RemoveDir("history.trim", dir) }) != nil {
 				break // not empty
 			}
 		}

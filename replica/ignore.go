@@ -225,19 +225,19 @@ func (r *Replica) refreshRules(dir string) {
 // rulesChanged follows a change of the rules for what lies below a directory: what waits is judged again at once, and all that
 // is there when it has been compared anew.
 func (r *Replica) rulesChanged(dir string) {
-	below := func(path string) bool { return dir == "" || strings.HasPrefix(path, dir+"/") }
+	covers := below(dir)
 	for path, c := range r.changes {
-		if below(path) && r.ignoresChange(c) {
+		if covers(path) && r.ignoresChange(c) {
 			r.cover(path)
 		}
 	}
 	for path, h := range r.held {
-		if below(path) && r.ignoresChange(h.change) {
+		if covers(path) && r.ignoresChange(h.change) {
 			r.cover(path)
 		}
 	}
 	for path := range r.incoming {
-		if below(path) {
+		if covers(path) {
 			r.resume(path)
 		}
 	}

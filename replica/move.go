@@ -3,7 +3,6 @@ package replica
 import (
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"resonate/beneath"
@@ -27,15 +26,6 @@ func (o *operation) message(seq uint64) syncproto.Message {
 	}
 	return &syncproto.Move{
 		Seq: seq, From: o.from, To: o.to, State: o.state, Stood: o.stood, Author: o.by.Node, Stamp: o.by.Stamp, Token: o.by.Token,
-	}
-}
-
-// below returns what tells whether a path is one of some, or below one of them.
-func below(paths ...string) func(string) bool {
-	return func(path string) bool {
-		return slices.ContainsFunc(paths, func(p string) bool {
-			return strings.HasPrefix(path, p) && (len(path) == len(p) || path[len(p)] == '/')
-		})
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"resonate/beneath"
 	"resonate/merkle"
 	"resonate/reconcile"
 	"resonate/syncproto"
@@ -436,15 +435,4 @@ func (t *traffic) add(p *peer) {
 	sent, received := p.link.Keepalives()
 	t.keepSent += sent
 	t.keepReceived += received
-}
-
-// pathAllowed tells whether a peer may speak of a path: it leads nowhere outside the folder, nor into our own state.
-func pathAllowed(path string) error {
-	if err := beneath.Valid(path); err != nil {
-		return fmt.Errorf("path %.200q: %w", path, err)
-	}
-	if isOurs(path) {
-		return fmt.Errorf("path %.200q is resonate's own: %w", path, merkle.ErrFormat)
-	}
-	return nil
 }

@@ -452,10 +452,3 @@ func (r *Replica) revert(paths []string) (n int) {
 	}
 	return n
 }
-
-func selects(paths []string, path string) bool {
-	if len(paths) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(paths, func(p string) bool { return p == path || strings.HasPrefix(path, p+"/") })
-}

@@ -3,7 +3,6 @@ package replica
 import (
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"resonate/beneath"
@@ -34,8 +33,8 @@ func (r *Replica) removals(out []*change, by reconcile.Author) (ops []*operation
 	}
 	slices.Sort(dirs)
 	for _, dir := range dirs {
-		if n := len(ops); (n > 0 && strings.HasPrefix(dir, ops[n-1].from+"/")) || gone[dir].told {
-			continue
+		if gone[dir].told {
+			continue // as part of one above it
 		}
 		if parts := r.wholly(dir, gone); len(parts) >= minRemoval {
 			for _, c := range parts {
@@ -123,7 +122,6 @@ func (r *Replica) removeWhole(op *operation) bool {
 		}
 	}
 	r.removed(dir, op.by)
-	r.unlock(away)
 	parent, _ := merkle.SplitPath(dir)
 	if r.records[parent] != nil && r.records[parent].hint != 0 {
 		r.hints[parent] = true
@@ -173,22 +171,4 @@ func (r *Replica) wholeAt(dir, at string) bool {
 		}
 	}
 	return recorded == len(stats)
-}
-
-// unlock makes the directories of what is kept writable for their owner, so that they can go when their time is over.
-func (r *Replica) unlock(dir string) {
-	stats, err := r.root.StatDir(dir)
-	if err != nil {
-		return
-	}
-	for _, s := range stats {
-		if s.Info.Kind == beneath.Dir {
-			r.unlock(path.Join(dir, s.Name))
-		}
-	}
-	if info, err := r.root.Lstat(dir); err == nil && info.Mode&0o700 != 0o700 {
-		if err := r.root.Chmod("history.unlock", dir, info.Mode|0o700); err != nil {
-			r.log.Debug("mode of a kept directory cannot be set", "path", dir, "cause", err)
-		}
-	}
 }

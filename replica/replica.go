@@ -390,11 +390,6 @@ func (r *Replica) closeFiles() {
 	r.place.release()
 }
 
-// isOurs tells whether a path is resonate's own.
-func isOurs(path string) bool {
-	return path == StateDir || strings.HasPrefix(path, StateDir+"/")
-}
-
 // problem notes what cannot be synchronised, for the user; a cause of "" clears it.
 func (r *Replica) problem(path, cause, remedy string) {
 	if cause == "" {

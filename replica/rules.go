@@ -122,10 +122,11 @@ func (s *rules) refresh(dir string) (changed bool, err error) {
 
 // forget drops what is known of a directory that is gone, and of all below.
 func (s *rules) forget(dir string) {
+	covers := below(dir)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for d := range s.files {
-		if d == dir || strings.HasPrefix(d, dir+"/") {
+		if covers(d) {
 			delete(s.files, d)
 		}
 	}

@@ -57,9 +57,6 @@ type Message interface {
 	check() error               // whether a peer may say so: asked before sending and after decoding
 }
 
-// KindOf returns the kind of m.
-func KindOf(m Message) Kind { return m.kind() }
-
 // An Unknown is a message of a kind that is not known here, or not on this sort of stream. It can be told and skipped.
 type Unknown struct{ Kind Kind }
 

@@ -43,7 +43,7 @@ func TestRoundTrip(t *testing.T) {
 func TestEverySampleKind(t *testing.T) {
 	seen := make(map[Kind]bool)
 	for _, s := range samples() {
-		seen[KindOf(s.m)] = true
+		seen[s.m.kind()] = true
 	}
 	for k := range Kind(64) {
 		_, control := newControl(k).(*Unknown)
