@@ -52,6 +52,9 @@ func (r *Replica) fetch(in *incoming) error {
 		return errNoSource
 	}
 	if twin := r.twin(e); len(job.blocks) != 1 || twin != "" {
+		if path, ok := r.sameUnderway(in); ok {
+			return waitError{path}
+		}
 		r.fetchLong(job, peers, twin)
 	}
 	if !peers[0].jobs.put(job) {
@@ -233,6 +236,9 @@ func (r *Replica) fetched(j *fetchJob, disk index.Disk, err error) {
 	in.data = nil
 	if j.long != nil {
 		r.keepParts(j, err)
+		if err != nil {
+			r.landed(in)
+		}
 	}
 	switch {
 	case err == nil:

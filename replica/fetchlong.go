@@ -36,7 +36,7 @@ type longFetch struct {
 
 // fetchLong makes a job one of a long file, to be fetched from peers.
 func (r *Replica) fetchLong(j *fetchJob, peers []*peer, twin string) {
-	l := &longFetch{own: ownPlaces{twin: twin, kept: r.takePart(j.path)}}
+	l := &longFetch{own: ownPlaces{twin: twin, kept: r.takePart(j.path, j.entry.Content)}}
 	if rec := r.records[j.path]; rec != nil {
 		l.own.base = rec.blocks
 	}
@@ -46,6 +46,7 @@ func (r *Replica) fetchLong(j *fetchJob, peers []*peer, twin string) {
 	}
 	j.temp += "-" + partTag(j.path)
 	j.long = l
+	r.underway[j.entry.Content] = j.path
 }
 
 // addSources has a long file that is being fetched asked of those, too, that have announced it since.

@@ -3,7 +3,9 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -235,6 +237,52 @@ func TestMovesMeet(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestRenamedWhileSent renames a directory twice when some of what is in it is through: it must end under the last name, in one
+// piece, and little of it may be sent again.
+func TestRenamedWhileSent(t *testing.T) {
+	long := noise(11, 8<<20)
+	for _, row := range []struct {
+		name    string
+		between func(a *node) // between the two renames
+	}{
+		{"at once", func(*node) {}},
+		{"one after the other", func(a *node) { a.flushed() }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			a, b := startNode(t, "a", nil), startNode(t, "b", nil)
+			w := newWire(a, b)
+			var once atomic.Bool
+			w.onRead = func(total int64) {
+				if total > 2<<20 && once.CompareAndSwap(false, true) {
+					a.tryRename("d", "e")
+					row.between(a)
+					a.tryRename("e", "f")
+					a.flushed()
+				}
+			}
+			w.restore()
+			want := tree{"d/x": "x", "d/s/y": "y", "d/s/long": long}
+			for p, content := range want {
+				a.write(p, content)
+			}
+			until(t, "some of it is through", once.Load)
+			got := converged(t, a, b)
+			for p, content := range want {
+				if p = "f" + strings.TrimPrefix(p, "d"); got[p] != content {
+					t.Errorf("%s: got %.20q, want %.20q", p, got[p], content)
+				}
+			}
+			if len(got) != len(want) {
+				t.Errorf("got %d names, want %d: %v", len(got), len(want), slices.Sorted(maps.Keys(got)))
+			}
+			if sent, most := w.blocks.Load(), int64(len(long)*5/4); sent > most {
+				t.Errorf("%d bytes over block streams, want at most %d", sent, most)
+			}
+		})
 	}
 }
 

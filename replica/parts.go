@@ -47,9 +47,15 @@ func tagOf(name string) string {
 	return ""
 }
 
-// takePart returns what an earlier try for path has left, which the caller now owns; nil if there is nothing.
-func (r *Replica) takePart(path string) *keptPart {
+// takePart returns what an earlier try for path has left, or one for the same content under another name, which the caller now
+// owns; nil if there is nothing.
+func (r *Replica) takePart(path string, content merkle.Hash) *keptPart {
 	tag := partTag(path)
+	for t, p := range r.parts {
+		if r.parts[tag] == nil && p.list != nil && p.content == content {
+			tag = t
+		}
+	}
 	p := r.parts[tag]
 	delete(r.parts, tag)
 	return p

@@ -153,6 +153,7 @@ func Open(o Options) (*Replica, error) {
 	r.linking.init()
 	r.peering.init()
 	r.parts = make(map[string]*keptPart)
+	r.underway = make(map[merkle.Hash]string)
 	fillRandom(r.boot[:])
 	if r.rules, err = newRules(p.root, p.state); err != nil {
 		r.closeFiles()

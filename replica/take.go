@@ -48,16 +48,16 @@ type ack struct {
 
 // applying is the loop's state of what comes in.
 type applying struct {
-	incoming map[string][]*incoming  // by path, the first one being worked on
-	ready    map[string]bool         // paths to go on with in this turn
-	waiting  map[string][]string     // directory -> paths that wait for something to change there
-	later    map[string]time.Time    // paths to be tried again at a time
-	linger   map[string]bool         // directories that were deleted by a peer but hold something live
-	left     map[string]bool         // directories that were deleted by a peer and stay, for what else they hold
-	badRules map[string]bool         // rule files that cannot be used
-	hints    map[string]bool         // directories whose mtime is to be set when all is in
-	arriving map[merkle.Hash]arrival // by content: files on their way in
-	received reception               // since nothing was last under way
+	incoming map[string][]*incoming   // by path, the first one being worked on
+	ready    map[string]bool          // paths to go on with in this turn
+	waiting  map[string][]string      // directory -> paths that wait for something to change there
+	later    map[string]time.Time     // paths to be tried again at a time
+	linger   map[string]bool          // directories that were deleted by a peer but hold something live
+	left     map[string]bool          // directories that were deleted by a peer and stay, for what else they hold
+	badRules map[string]bool          // rule files that cannot be used
+	hints    map[string]bool          // directories whose mtime is to be set when all is in
+	arriving map[merkle.Hash][]string // by content: the paths of files on their way in
+	received reception                // since nothing was last under way
 }
 
 // A reception counts what comes in, for the progress line.
@@ -76,28 +76,24 @@ func (a *applying) init() {
 	a.left = make(map[string]bool)
 	a.badRules = make(map[string]bool)
 	a.hints = make(map[string]bool)
-	a.arriving = make(map[merkle.Hash]arrival)
+	a.arriving = make(map[merkle.Hash][]string)
 }
 
-// An arrival is a content that is on its way in.
-type arrival struct {
-	count int
-	path  string // of one of them
-}
-
-// arrives counts by (1, or -1 when it is over) what in brings.
-func (a *applying) arrives(in *incoming, by int) {
+// arrives notes (or no more, when it is over) what in brings.
+func (a *applying) arrives(in *incoming, begins bool) {
 	e := in.theirs
 	if e.Kind != merkle.File || e.Size == 0 {
 		return
 	}
-	now := a.arriving[e.Content]
-	if now.count += by; now.count == 0 {
-		delete(a.arriving, e.Content)
-		return
+	paths := a.arriving[e.Content]
+	if begins {
+		paths = append(paths, in.path)
+	} else if i := slices.Index(paths, in.path); i >= 0 {
+		paths = slices.Delete(paths, i, i+1)
 	}
-	now.path = in.path
-	a.arriving[e.Content] = now
+	if a.arriving[e.Content] = paths; len(paths) == 0 {
+		delete(a.arriving, e.Content)
+	}
 }
 
 // maxArrival is how long a deletion waits for the same content to have come under another name.
@@ -109,8 +105,17 @@ func (r *Replica) awaits(in *incoming, mine *merkle.Entry) (string, bool) {
 	if in.theirs.Live() || !mine.Live() || mine.Kind != merkle.File || time.Since(in.came) > maxArrival {
 		return "", false
 	}
-	a, ok := r.arriving[mine.Content]
-	return a.path, ok && a.path != in.path
+	return r.arrivesElsewhere(in.path, mine.Content)
+}
+
+// arrivesElsewhere returns another path under which a content is on its way in.
+func (a *applying) arrivesElsewhere(path string, content merkle.Hash) (string, bool) {
+	paths := a.arriving[content]
+	i := slices.IndexFunc(paths, func(p string) bool { return p != path })
+	if i < 0 {
+		return "", false
+	}
+	return paths[i], true
 }
 
 // errChangedHere tells that a path is not as recorded: what was found there is published first.
@@ -149,14 +154,14 @@ func (r *Replica) take(in *incoming) {
 		case order == merkle.After && !last.fetching && last.temp == "":
 			in.acks = append(in.acks, last.acks...)
 			queue[n-1] = in
-			r.arrives(last, -1)
-			r.arrives(in, 1)
+			r.arrives(last, false)
+			r.arrives(in, true)
 			r.resume(in.path)
 			return
 		}
 	}
 	r.incoming[in.path] = append(queue, in)
-	r.arrives(in, 1)
+	r.arrives(in, true)
 	if r.received.total == 0 {
 		r.received.since = time.Now()
 	}
@@ -184,7 +189,7 @@ func (r *Replica) fetchAgain(path string) {
 	}
 	in := &incoming{path: path, theirs: e, blocks: blocks, reinstate: true, came: time.Now()}
 	r.incoming[path] = append([]*incoming{in}, r.incoming[path]...)
-	r.arrives(in, 1)
+	r.arrives(in, true)
 	r.resume(path)
 }
 
@@ -477,7 +482,7 @@ func (r *Replica) dealtWith(in *incoming) {
 	r.problem(in.path, "", "")
 	r.received.files++
 	r.received.bytes += in.theirs.Size
-	if in.temp != "" { // not needed after all: it was only ever ours
+	if in.temp != "" && !r.handOver(in) { // not needed after all: it was only ever ours
 		r.removeOrLeave("apply.unneeded", in.temp)
 	}
 	for _, a := range in.acks {
@@ -496,7 +501,8 @@ func (r *Replica) dealtWith(in *incoming) {
 
 // drop takes an incoming version out of its queue.
 func (r *Replica) drop(in *incoming) {
-	r.arrives(in, -1)
+	r.arrives(in, false)
+	r.landed(in)
 	queue := slices.DeleteFunc(r.incoming[in.path], func(o *incoming) bool { return o == in })
 	if len(queue) == 0 {
 		delete(r.incoming, in.path)

@@ -1,12 +1,18 @@
 package replica
 
-import "resonate/merkle"
+import (
+	"time"
+
+	"resonate/merkle"
+)
 
 // ownContent is the loop's state of what is on the own disk and may spare fetching.
 type ownContent struct {
 	parts map[string]*keptPart   // by the tag of their path
 	twins map[merkle.Hash]string // a path of each content from minTwin on; nil: to be built when it is asked for
 	stale int                    // how many of twins may be of no use
+
+	underway map[merkle.Hash]string // by content: the path for which a long file is being fetched, or waits to be put in
 
 	oldLists oldLists
 }
@@ -43,4 +49,37 @@ func (r *Replica) noteContent(path string, e *merkle.Entry) {
 	if r.stale++; r.stale > len(r.records)+1024 { // of paths that have changed since
 		r.twins = nil
 	}
+}
+
+// sameUnderway returns the path for which the content that in needs is being fetched already: what comes is had from there. It
+// is waited for no longer than a deletion waits.
+func (r *Replica) sameUnderway(in *incoming) (string, bool) {
+	path, ok := r.underway[in.theirs.Content]
+	return path, ok && path != in.path && time.Since(in.came) < maxArrival
+}
+
+// landed forgets that the content of in is under way for it: it is in, or will not come.
+func (o *ownContent) landed(in *incoming) {
+	if c := in.theirs.Content; o.underway[c] == in.path {
+		delete(o.underway, c)
+	}
+}
+
+// handOver gives what was fetched for in, and is not needed there any more, to a version of another path that is the same in all
+// but its name: the file was renamed while it was being sent.
+func (r *Replica) handOver(in *incoming) bool {
+	if in.theirs.Kind != merkle.File || in.theirs.Size == 0 || !in.theirs.Link.IsZero() {
+		return false
+	}
+	for _, path := range r.arriving[in.theirs.Content] {
+		queue := r.incoming[path]
+		heir := queue[len(queue)-1]
+		if heir == in || heir.fetching || heir.temp != "" || !sameFile(heir.theirs, in.theirs) {
+			continue
+		}
+		heir.temp, heir.disk, heir.fetched, in.temp = in.temp, in.disk, in.fetched, ""
+		r.resume(path)
+		return true
+	}
+	return false
 }
