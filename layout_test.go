@@ -31,6 +31,7 @@ var imports = map[string][]string{
 	"syncproto":         {"merkle"},
 	"syncproto/sshconn": nil,
 	"beneath":           nil,
+	"fusefs/foldtest":   nil, // for tests alone: no other package may import it
 	"ignore":            nil,
 	"control":           nil,
 	"merkle":            nil,
@@ -40,13 +41,15 @@ var imports = map[string][]string{
 // libraries says which of our packages may import which library of somebody else, or what lies below it.
 var libraries = map[string][]string{
 	"github.com/fsnotify/fsnotify":                  {"watcher"},
+	"github.com/hanwen/go-fuse/v2":                  {"fusefs/foldtest"},
 	"github.com/klauspost/compress/zstd":            {"syncproto"},
 	"github.com/zeebo/blake3":                       {"merkle"},
 	"go.etcd.io/bbolt":                              {"index"},
 	"golang.org/x/crypto/ssh":                       {"syncproto/sshconn"},
 	"golang.org/x/sync/errgroup":                    {"cmd/resonate"},
-	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "control", "replica", "syncproto/sshconn"},
+	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "control", "fusefs/foldtest", "replica", "syncproto/sshconn"},
 	"golang.org/x/term":                             {"cmd/resonate"},
+	"golang.org/x/text":                             {"fusefs/foldtest"},
 	"google.golang.org/protobuf/encoding/protowire": {"index", "merkle", "syncproto"},
 }
 
