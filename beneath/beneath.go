@@ -89,6 +89,8 @@ type Root struct {
 	open  opener
 	fault func(Label) error
 	pins  pins
+
+	spelled *spellings // nil: names are as the file system has them
 }
 
 // Open opens the directory dir as a root. The path to it may lead through symbolic links. On Linux it needs openat2(2), and

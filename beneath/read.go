@@ -26,7 +26,11 @@ func (r *Root) lstat(path string) (Info, error) {
 		return Info{}, err
 	}
 	defer p.close()
-	return p.lstat()
+	info, err := p.lstat()
+	if err == nil {
+		err = r.exact(path)
+	}
+	return info, err
 }
 
 // ReadDir lists a directory in no order, without "." and "..". Outside Linux the kinds are unknown.

@@ -46,7 +46,8 @@ type TreeEntry struct {
 type Why struct {
 	Path  string `json:"path"`
 	Known bool   `json:"known"` // something is agreed, or on its way to be
-	// State is one of "agreed", "deleted", "changed", "incoming", "held", "not synced", "ignored", "own", "unknown".
+	// State is one of "agreed", "deleted", "changed", "incoming", "held", "not synced", "not here", "ignored", "own",
+	// "unknown".
 	State   string `json:"state"`
 	Cause   string `json:"cause"` // in a sentence
 	Remedy  string `json:"remedy,omitempty"`

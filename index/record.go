@@ -23,7 +23,7 @@ type Disk struct {
 	// Looked is the wall clock, in nanoseconds since 1970, at which the attributes beside content, mode and times were read or
 	// set. Where nothing changed at the inode since (ctime), they need not be read again. 0: never.
 	Looked  int64
-	Refused string // the agreed extended attributes that could not be set here: their names, each ended by a NUL
+	Refused string // what is agreed and cannot be had here: names of extended attributes and others that the replica gives, each ended by a NUL
 	Owner   string // "uid:gid" as they were left, where ownership is kept
 }
 

@@ -154,6 +154,9 @@ func (r *Replica) put(p *putting) error {
 	}
 	switch {
 	case e.Kind == merkle.Tombstone && have.Kind == 0:
+		if r.isShelved(path) {
+			r.dropDisk(path)
+		}
 		return nil
 	case e.Kind == merkle.Tombstone && have.Kind == merkle.Dir:
 		return r.putNoDir(p)

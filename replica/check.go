@@ -43,7 +43,7 @@ type checked struct {
 	entry   *merkle.Entry
 	disk    index.Disk // as recorded
 	suspect bool
-	ignored bool
+	ignored bool             // or shelved
 	left    bool             // a directory that stays although it was deleted elsewhere
 	holds   bool             // something may be known below it
 	info    beneath.Info     // as it is; zero: nothing is there
@@ -229,7 +229,7 @@ func (r *Replica) recorded(path string) checked {
 	if rec := r.records[path]; rec != nil {
 		it.disk, it.suspect = rec.disk, rec.suspect
 	}
-	it.ignored, it.left = r.ignoresKnown(path), r.left[path]
+	it.ignored, it.left = r.ignoresKnown(path) || r.isShelved(path), r.left[path]
 	it.holds = it.entry.IsDir() || it.disk.Kind == merkle.Dir || r.tree.HasLive(path)
 	return it
 }

@@ -85,6 +85,7 @@ func (r *Replica) look(path string, scan bool) {
 	switch {
 	case absent(err):
 		r.foundMissing(path, scan)
+		r.foundOtherwise(path, err, scan)
 	case err != nil:
 		r.problem(path, err.Error(), makeReadable)
 	default:

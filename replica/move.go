@@ -168,6 +168,7 @@ func (r *Replica) relocate(from, to string, by reconcile.Author) {
 // relocateMarks takes along what is noted of a path beside its record.
 func (r *Replica) relocateMarks(path, there string) {
 	r.problem(path, "", "")
+	r.relocateShelved(path, there)
 	if r.linger[path] {
 		delete(r.linger, path)
 		r.linger[there] = true
@@ -237,6 +238,9 @@ func (r *Replica) move(op *operation) bool {
 	}
 	e := reconcile.Moved(r.tree.Get(op.from), r.tree.Get(op.to), op.by)
 	intent := index.Intent{Path: op.to, Entry: e, Disk: rec.disk, From: op.from}
+	if r.respells(op) {
+		intent.Temp = r.tempName()
+	}
 	if err := r.appendIntent(intent); err != nil {
 		return r.takenApart(op, err)
 	}
@@ -244,7 +248,7 @@ func (r *Replica) move(op *operation) bool {
 		r.own.add(op.to, rec.disk)
 	}
 	err = r.inWritable(op.from, func() error {
-		return r.inWritable(op.to, func() error { return r.root.Move("apply.rename", op.from, op.to) })
+		return r.inWritable(op.to, func() error { return r.rename(op, intent.Temp) })
 	})
 	if err != nil {
 		return r.takenApart(op, err)

@@ -340,6 +340,7 @@ func (r *Replica) dropDisk(path string) {
 		*rec = record{}
 		r.tellRefused(path, rec.disk)
 		r.touch(path)
+		r.free(path)
 	}
 }
 

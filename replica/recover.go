@@ -94,6 +94,9 @@ func (r *Replica) recoverIntent(i index.Intent, later []index.Intent) error {
 
 // recoverMove makes a move agreed that has happened.
 func (r *Replica) recoverMove(i index.Intent, info beneath.Info) {
+	if r.respelled(i) {
+		info, _ = r.root.Lstat(i.Path)
+	}
 	e := r.tree.Get(i.From)
 	done := info.Kind != 0 && kindOf(info.Kind) == i.Disk.Kind && info.Inode == i.Disk.Inode
 	if !done || pathAllowed(i.From) != nil || !e.Live() || r.diskAt(i.From).Inode != i.Disk.Inode || r.tree.Get(i.Path).Live() {

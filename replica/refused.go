@@ -11,7 +11,7 @@ import (
 )
 
 // What is agreed of a path and cannot be had here is kept in the entry, and noted beside it in the record: by the names of the
-// extended attributes, and by refusedOwner, which is none. The user is told of it for as long as it is so.
+// extended attributes, and by refusedOwner and refusedName, which are none. The user is told of it for as long as it is so.
 
 // refusedOwner notes that the agreed owner could not be set.
 const refusedOwner = "owner"
@@ -35,6 +35,11 @@ func refusedNames(d index.Disk) []string {
 
 // tellRefused tells the user, once, what of a path cannot be had here; or that it can by now.
 func (r *Replica) tellRefused(path string, d index.Disk) {
+	if !saysShelved(d) {
+		r.unshelve(path)
+	} else if d.Kind == 0 {
+		return // that is told where the cause is known
+	}
 	if d.Refused == "" {
 		delete(r.refused, path)
 		return

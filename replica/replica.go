@@ -102,6 +102,7 @@ type state struct {
 	publishing
 	applying
 	linking
+	shelving
 	peering
 	ownContent
 
@@ -151,6 +152,7 @@ func Open(o Options) (*Replica, error) {
 	r.publishing.init(o.Burst)
 	r.applying.init()
 	r.linking.init()
+	r.shelving.init()
 	r.peering.init()
 	r.parts = make(map[string]*keptPart)
 	r.underway = make(map[merkle.Hash]string)
@@ -159,7 +161,8 @@ func Open(o Options) (*Replica, error) {
 		r.closeFiles()
 		return nil, err
 	}
-	if err := r.load(); err != nil {
+	r.learnNames()
+	if err := errors.Join(r.load(), r.openShelf()); err != nil {
 		r.closeFiles()
 		return nil, err
 	}
@@ -195,6 +198,7 @@ func (r *Replica) Run(ctx context.Context) error {
 	}
 	w, err := watcher.New(watcher.Options{
 		Root: r.root.Name(), Skip: isOurs, Ignore: func(dir string) bool { return r.rules.ignored(dir, true) }, Busy: r.busyWriting, Own: r.own.has, Sentinel: watchDir, Log: r.log,
+		Exact: r.exactNames(),
 	})
 	if err != nil {
 		return err
@@ -293,9 +297,11 @@ func (r *Replica) turn(now time.Time) {
 		r.unclean = false // what changes from now on, somebody changed
 	}
 	r.flush(now)
+	r.retryShelved()
 	r.goOn(now)
 	r.settle(now)
 	r.clearLeftovers(now)
+	r.clearShelf()
 	r.dropOldParts(now)
 	r.talk(now)
 	r.commitWhenDue(now)

@@ -17,14 +17,17 @@ func (s blockSource) OpenContent(path string, content merkle.Hash) (syncproto.Co
 		return nil, syncproto.ErrGone
 	}
 	var has bool
+	at := path
 	err := s.r.do(s.r.ctx, func() {
 		e := s.r.tree.Get(path)
-		has = e.Live() && e.Kind == merkle.File && e.Content == content && s.r.diskAt(path).Kind == merkle.File
+		if has = e.Live() && e.Kind == merkle.File && e.Content == content; has {
+			at, has = s.r.contentAt(path, e)
+		}
 	})
 	if err != nil || !has {
 		return nil, syncproto.ErrGone
 	}
-	f, err := s.r.root.OpenFile(path)
+	f, err := s.r.root.OpenFile(at)
 	if err != nil {
 		return nil, syncproto.ErrGone
 	}

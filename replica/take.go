@@ -336,6 +336,9 @@ func (r *Replica) step(in *incoming) error {
 	if r.ignoresIncoming(in) {
 		return r.apply(in, plan)
 	}
+	if shelved, err := r.shelves(in, plan); shelved || err != nil {
+		return err
+	}
 	if path, ok := r.awaits(in, mine); ok {
 		return waitError{path}
 	}
@@ -462,6 +465,8 @@ func (r *Replica) blocked(in *incoming, err error, now time.Time) {
 	case errors.Is(err, errNoSource): // a new session has it tried again
 		in.tries++
 		in.after = now.Add(30 * time.Second)
+	case nameRefused(err) && r.doubt(in.path): // perhaps the name cannot be had here
+		in.after = now
 	case errors.Is(err, errBusy):
 		if in.busy.IsZero() {
 			in.busy = now

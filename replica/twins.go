@@ -23,6 +23,9 @@ const minTwin = 64 << 10
 
 // twin returns a path that holds the content of e on disk; "" if none is known.
 func (r *Replica) twin(e *merkle.Entry) string {
+	if r.onShelf[e.Content] {
+		return onShelf(e.Content)
+	}
 	if e.Size < minTwin {
 		return ""
 	}

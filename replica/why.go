@@ -95,6 +95,8 @@ func (r *Replica) judge(w *control.Why, e *merkle.Entry, found beneath.Info) {
 		say("ignored", "ignored by the rule "+w.Ignored, "change the rule to have it synced")
 	case w.Held != nil:
 		say("held", w.Held.Cause, w.Held.Remedy)
+	case r.isShelved(w.Path):
+		say("not here", r.whyShelved(w.Path), shelvedRemedy)
 	case w.Problem != nil:
 		say("not synced", w.Problem.Cause, w.Problem.Remedy)
 	case r.unpublished(w.Path):

@@ -39,6 +39,7 @@ type Options struct {
 	Ignore   func(dir string) bool                                // true: what lies in the directory is neither watched nor reported; see Recheck; nil: never
 	Busy     func(path string) bool                               // true: somebody has the regular file open for writing; takes microseconds; nil: never
 	Own      func(path string, inode uint64, fi fs.FileInfo) bool // true: the reader put this file there itself, and knows it; nil: never
+	Exact    func(path string) bool                               // false: what is found at the path is spelled otherwise, so it is not there; nil: never
 	Sentinel string                                               // an existing directory, under a skipped path, for the files that Flush makes; "": no Flush
 	Log      *slog.Logger                                         // nil: silent
 }
@@ -291,7 +292,11 @@ func (w *Watcher) lstat(rel string) (fs.FileInfo, error) {
 	if rel == "." {
 		return os.Stat(w.o.Root)
 	}
-	return os.Lstat(w.abs(rel))
+	fi, err := os.Lstat(w.abs(rel))
+	if err == nil && w.o.Exact != nil && !w.o.Exact(rel) {
+		return nil, fs.ErrNotExist
+	}
+	return fi, err
 }
 
 // A feed is one fsnotify instance with its errors read at all times. fsnotify sends some errors with its mutex held, so a
