@@ -2,7 +2,9 @@ package replica
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -146,6 +148,7 @@ func TestTwinGivesWay(t *testing.T) {
 				here, away = away, here
 			}
 			a.write(away, "edited while it was not here")
+			until(t, "the edit is agreed", func() bool { return b.entry(away).Size > 10 })
 			row.do(a, b, here)
 			want := tree{away: "edited while it was not here"}
 			for p := range row.gone(here) {
@@ -168,10 +171,12 @@ func TestRespelled(t *testing.T) {
 	want := tree{"FOO": "content", "Dir/a": "1", "Dir/sub/b": "2"}
 	for _, row := range []struct {
 		name string
+		away bool
 		do   func(a, b *node)
 	}{
-		{"elsewhere", func(a, _ *node) { a.rename("foo", "FOO"); a.rename("dir", "Dir") }},
-		{"here", func(_, b *node) {
+		{"elsewhere", false, func(a, _ *node) { a.rename("foo", "FOO"); a.rename("dir", "Dir") }},
+		{"elsewhere, while away", true, func(a, _ *node) { a.rename("foo", "FOO"); a.rename("dir", "Dir"); a.flushed() }},
+		{"here", false, func(_, b *node) {
 			for from, to := range map[string]string{"foo": "FOO", "dir": "Dir"} { // rename(2) does nothing where both are one
 				b.rename(from, "through")
 				b.rename("through", to)
@@ -181,10 +186,17 @@ func TestRespelled(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			a, b, c := startNode(t, "a", base), startFolding(t, "b", nil), startFolding(t, "c", nil)
-			connect(a, b)
-			connect(b, c)
+			ab, bc := connect(a, b), connect(b, c)
 			holds(t, base, a, b, c)
+			if row.away {
+				ab.cut()
+				bc.cut()
+			}
 			row.do(a, b)
+			if row.away {
+				ab.restore()
+				bc.restore()
+			}
 			holds(t, want, a, b, c)
 			b.write("Dir/new", "noticed")
 			want := tree{"FOO": "content", "Dir/a": "1", "Dir/sub/b": "2", "Dir/new": "noticed"}
@@ -313,4 +325,59 @@ func TestTwinMadeHere(t *testing.T) {
 		t.Error(d)
 	}
 	b.sound()
+}
+
+// TestRandomTwins has names that fold written, renamed and removed at random on both sides of a folding node, and on it: the trees become
+// equal, the others hold all, and the folding node one of each name.
+func TestRandomTwins(t *testing.T) {
+	for seed := range uint64(2) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(seed, 7))
+			a, b, c := startNode(t, "a", nil), startFolding(t, "b", nil), startNode(t, "c", nil)
+			connect(a, b)
+			connect(b, c)
+			until(t, "they have met", func() bool { return b.status().State == "in sync" && a.status().State == "in sync" })
+			names := []string{"foo", "FOO", "Foo", "d/x", "D/x", "d/X", "D/y", "d", "n:o", "caf\u00e9", "cafe\u0301"}
+			for i := range 60 {
+				n, p := []*node{a, b, c}[rnd.IntN(3)], names[rnd.IntN(len(names))]
+				switch rnd.IntN(6) { // any of them may fail: then nothing is done
+				case 0:
+					_ = os.RemoveAll(n.path(p))
+				case 1:
+					_ = os.Rename(n.path(p), n.path(names[rnd.IntN(len(names))]))
+				default:
+					_ = os.Mkdir(filepath.Dir(n.path(p)), 0o755)
+					_ = os.WriteFile(n.path(p), fmt.Append(nil, "content ", i), 0o644)
+				}
+				if rnd.IntN(4) == 0 {
+					n.flushed()
+				}
+			}
+			var tr tree
+			eventually(t, "equal trees", func() string {
+				x, y, z := a.status(), b.status(), c.status()
+				tr = a.tree()
+				if x.State != "in sync" || y.State != "in sync" || z.State != "in sync" {
+					return fmt.Sprint(x.State, ", ", y.State, ", ", z.State, x.Problems, y.Problems, z.Problems)
+				}
+				return c.tree().diff(tr)
+			})
+			here := b.tree()
+			for p, content := range here {
+				if tr[p] != content {
+					t.Errorf("b holds %q at %q, want %q", content, p, tr[p])
+				}
+			}
+			for p := range tr {
+				first, _, _ := strings.Cut(p, "/") // below a twin of a directory there may be anything
+				if _, err := os.Lstat(b.path(first)); err != nil && !strings.HasPrefix(first, "n:o") {
+					t.Errorf("b holds neither %q nor a twin of it, but %q", first, here)
+				}
+			}
+			a.sound()
+			b.sound()
+			c.sound()
+		})
+	}
 }
