@@ -222,15 +222,12 @@ func TestRespelledAtACrash(t *testing.T) {
 			w := connect(a, b)
 			holds(t, base, a, b)
 			b.committed()
-			killed := make(chan struct{})
 			b.on(label, func() error {
-				if b.dead.CompareAndSwap(false, true) {
-					close(killed)
-				}
+				b.dead.Store(true)
 				return errKilled
 			})
 			a.rename("dir", "Dir")
-			<-killed
+			until(t, "it dies there", b.dead.Load)
 			w.cut()
 			b.kill()
 			b.on(label, nil)
