@@ -142,23 +142,31 @@ func (r *Root) Link(l Label, from, to string) error {
 // Move renames from to to, where nothing may be yet: otherwise the error is fs.ErrExist. Where the kernel or the file system
 // cannot promise that in one step, see moveByLink.
 func (r *Root) Move(l Label, from, to string) error {
-	return linkError("move", from, to, r.on2(l, from, to, moveNoReplace))
+	return linkError("move", from, to, r.onExact(l, from, to, from, moveNoReplace))
 }
 
 // Exchange swaps a and b, which must both exist and may be of any kind. Where the kernel or the file system cannot do it in
 // one step, see exchangeByMoves: a should then be the one that is ours, b the user's.
 func (r *Root) Exchange(l Label, a, b string) error {
-	return linkError("exchange", a, b, r.on2(l, a, b, exchange))
+	return linkError("exchange", a, b, r.onExact(l, a, b, b, exchange))
 }
 
 // Remove removes what stands at path unless that is a directory.
 func (r *Root) Remove(l Label, path string) error {
-	return pathError("remove", path, r.on(l, path, place.unlink))
+	return pathError("remove", path, r.on(l, path, func(p place) error {
+		if err := r.exact(path); err != nil {
+			return err
+		}
+		return p.unlink()
+	}))
 }
 
 // RemoveDir removes an empty directory.
 func (r *Root) RemoveDir(l Label, path string) error {
 	return pathError("rmdir", path, r.on(l, path, func(p place) error {
+		if err := r.exact(path); err != nil {
+			return err
+		}
 		return unix.Unlinkat(p.fd, p.name, unix.AT_REMOVEDIR)
 	}))
 }
@@ -174,6 +182,16 @@ func (r *Root) on(l Label, path string, do func(place) error) error {
 	}
 	defer p.close()
 	return do(p)
+}
+
+// onExact is on2, where one of the paths must be spelled as it is on disk.
+func (r *Root) onExact(l Label, a, b, exact string, do func(a, b place) error) error {
+	return r.on2(l, a, b, func(a, b place) error {
+		if err := r.exact(exact); err != nil {
+			return err
+		}
+		return do(a, b)
+	})
 }
 
 // on2 is on for two paths.

@@ -55,7 +55,7 @@ const (
 )
 
 // ExactNames has a path lead only to what is spelled like it, from now on, where the file system takes names for one that are
-// spelled otherwise: for whatever is looked at, opened, or lies on the way to either. Only the directory except and what lies below
+// spelled otherwise: for whatever is looked at, opened, moved, swapped or removed, or lies on the way to it. Only the directory except and what lies below
 // it are as the file system has them. It costs a listing of each directory on the way, which is remembered while that does not change.
 // It must be called before the Root is used by several goroutines.
 func (r *Root) ExactNames(except string) {

@@ -84,6 +84,16 @@ func TestExactNames(t *testing.T) {
 	if err := r.Move("test", "Dir/File", "Dir/FILE"); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a move onto its own name spelled otherwise: %v, want that it exists", err)
 	}
+	for what, err := range map[string]error{
+		"exchange": r.Exchange("test", "own/File", "Dir/FILE"),
+		"move":     r.Move("test", "Dir/FILE", "moved"),
+		"remove":   r.Remove("test", "Dir/FILE"),
+		"rmdir":    r.RemoveDir("test", "dir"),
+	} {
+		if !errors.As(err, new(*OtherSpelling)) {
+			t.Errorf("%s of a name spelled otherwise: %v, want that it is not there", what, err)
+		}
+	}
 	if err := r.Mkdir("test", "dir/x", 0o755); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a directory below a name spelled otherwise: %v, want that it does not exist", err)
 	}

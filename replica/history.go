@@ -302,8 +302,13 @@ func (r *Replica) putBack(temp, p string) error {
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if info, err := r.root.Lstat(p); err == nil && info.Kind == beneath.Dir {
+	var other *beneath.OtherSpelling
+	switch info, err := r.root.Lstat(p); {
+	case err == nil && info.Kind == beneath.Dir:
 		return fmt.Errorf("%s is a directory now: move it away first", p)
+	case errors.As(err, &other):
+		r.removeOrLeave("restore.remove", temp)
+		return fmt.Errorf("%s and %s are one name on this disk: move %s away first", other.Asked, other.Found, other.Found)
 	}
 	if err := r.root.Exchange("restore.exchange", temp, p); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"resonate/beneath"
 	"resonate/control"
@@ -160,6 +161,12 @@ func TestTwinGivesWay(t *testing.T) {
 				left, err := os.ReadDir(b.path(shelfDir))
 				return err != nil || len(left) == 0
 			})
+			if row.name == "deleted elsewhere" {
+				if _, err := b.replica().Restore(t.Context(), here, time.Time{}); err == nil || !strings.Contains(err.Error(), "one name on this disk") {
+					t.Errorf("restore over the twin: %v, want that it is refused", err)
+				}
+				holds(t, want, a, b)
+			}
 			b.sound()
 		})
 	}
@@ -299,6 +306,8 @@ func TestShelvedOverARestart(t *testing.T) {
 		}
 	}
 	b.sound()
+	b.stopNode()
+	b.sound() // without a daemon
 }
 
 // TestTwinMadeHere has a user of a folding node make a name that a peer makes otherwise at the same time, and edit through the
