@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,8 +44,7 @@ type spellings struct {
 // A spelling is the names in one directory.
 type spelling struct {
 	names map[string]bool
-	dir   Info      // the directory, before it was listed
-	taken time.Time // when it was
+	dir   Info // the directory, before it was listed
 }
 
 const (
@@ -56,7 +56,7 @@ const (
 
 // ExactNames has a path lead only to what is spelled like it, from now on, where the file system takes names for one that are
 // spelled otherwise: for whatever is looked at, opened, moved, swapped or removed, or lies on the way to it. Only the directory except and what lies below
-// it are as the file system has them. It costs a listing of each directory on the way, which is remembered while that does not change.
+// it are as the file system has them. It costs a listing of each directory on the way, which is remembered while that is at rest.
 // It must be called before the Root is used by several goroutines.
 func (r *Root) ExactNames(except string) {
 	inner := r.open
@@ -120,15 +120,19 @@ func (r *Root) listed(dir, name string) (bool, error) {
 	known, ok := s.dirs[dir]
 	s.mu.Unlock()
 	same := known.dir.Inode == info.Inode && known.dir.Device == info.Device && known.dir.MTime == info.MTime && known.dir.CTime == info.CTime
-	if ok && same && known.taken.Sub(time.Unix(0, max(info.MTime, info.CTime))) > coarse {
+	if ok && same {
 		unix.Close(fd)
 		return known.names[name], nil
 	}
-	now := spelling{names: make(map[string]bool), dir: info, taken: time.Now()}
+	atRest := time.Since(time.Unix(0, max(info.MTime, info.CTime))) > coarse
 	entries, err := readEntries(fd)
 	if err != nil {
 		return false, err
 	}
+	if !atRest { // the next change might not show
+		return slices.ContainsFunc(entries, func(e Entry) bool { return e.Name == name }), nil
+	}
+	now := spelling{names: make(map[string]bool, len(entries)), dir: info}
 	for _, e := range entries {
 		now.names[e.Name] = true
 	}
