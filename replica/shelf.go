@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -295,12 +296,39 @@ func (r *Replica) free(path string) {
 	}
 }
 
-// foundOtherwise follows what was found not to be at a path: something else may stand there, spelled otherwise.
+// foundOtherwise follows what was found not to be at a path, for which err is. Events tell of a file by the spelling that somebody has
+// used: it may stand there spelled otherwise, or have gone.
 func (r *Replica) foundOtherwise(path string, err error, scan bool) {
 	r.free(path)
 	var other *beneath.OtherSpelling
-	if !scan && errors.As(err, &other) {
+	switch {
+	case scan || !r.folds:
+	case errors.As(err, &other):
 		r.look(other.Respelled(path), false)
+	case r.diskAt(path).Kind == 0:
+		dir, _ := merkle.SplitPath(path)
+		r.foundGoneLike(dir)
+	}
+}
+
+// foundGoneLike looks for what was known in a directory and is gone, by one listing.
+func (r *Replica) foundGoneLike(dir string) {
+	entries, err := r.root.ReadDir(cmp.Or(dir, "."))
+	if err != nil {
+		return // that is found by itself
+	}
+	there := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		there[e.Name] = true
+	}
+	var gone []string
+	for name := range r.tree.Children(dir) {
+		if path := merkle.Join(dir, name); !there[name] && r.diskAt(path).Kind != 0 {
+			gone = append(gone, path)
+		}
+	}
+	for _, path := range gone {
+		r.look(path, false)
 	}
 }
 

@@ -331,18 +331,26 @@ func TestTwinMadeHere(t *testing.T) {
 		t.Error(d)
 	}
 	b.sound()
+	b.remove("reaDME")
+	holds(t, tree{"Readme": "by a"}, a, b)
+	b.rename("README", "moved")
+	holds(t, tree{"moved": "by a"}, a, b)
+	b.write("Dir/x", "in a directory")
+	holds(t, tree{"moved": "by a", "Dir/x": "in a directory"}, a, b)
+	b.remove("DIR")
+	holds(t, tree{"moved": "by a"}, a, b)
+	b.sound()
 }
 
 // TestRandomTwins has names that fold written, renamed and removed at random on both sides of a folding node, and on it: the trees become
-// equal, the others hold all, and the folding node one of each name.
+// equal, the others hold all, and the folding node, which is killed once, one of each name.
 func TestRandomTwins(t *testing.T) {
-	for seed := range uint64(2) {
+	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed, 7))
 			a, b, c := startNode(t, "a", nil), startFolding(t, "b", nil), startNode(t, "c", nil)
-			connect(a, b)
-			connect(b, c)
+			ab, bc := connect(a, b), connect(b, c)
 			until(t, "they have met", func() bool { return b.status().State == "in sync" && a.status().State == "in sync" })
 			names := []string{"foo", "FOO", "Foo", "d/x", "D/x", "d/X", "D/y", "d", "n:o", "caf\u00e9", "cafe\u0301"}
 			for i := range 60 {
@@ -356,8 +364,20 @@ func TestRandomTwins(t *testing.T) {
 					_ = os.Mkdir(filepath.Dir(n.path(p)), 0o755)
 					_ = os.WriteFile(n.path(p), fmt.Append(nil, "content ", i), 0o644)
 				}
-				if rnd.IntN(4) == 0 {
-					n.flushed()
+				switch i {
+				case 20:
+					ab.cut()
+					bc.cut()
+				case 30:
+					b.kill()
+					b.start()
+				case 40:
+					ab.restore()
+					bc.restore()
+				default:
+					if rnd.IntN(4) == 0 {
+						n.flushed()
+					}
 				}
 			}
 			var tr tree
