@@ -53,6 +53,20 @@ func (n *node) tells(path string, want bool) {
 	})
 }
 
+// compared has a node compare its whole folder with what it knows, and checks that nothing follows from it.
+func (n *node) compared() {
+	n.t.Helper()
+	before := n.status().Roots
+	n.inLoop(func(r *Replica) { r.startScan("", false) })
+	until(n.t, "the folder was compared", func() (done bool) {
+		n.inLoop(func(r *Replica) { done = r.scans == 0 && r.idle() })
+		return done
+	})
+	if after := n.status().Roots; after != before {
+		n.t.Errorf("%s: roots %v after a comparison of the whole folder, want %v as before", n.name, after, before)
+	}
+}
+
 // silent checks that nodes whose trees are equal say nothing more.
 func silent(t *testing.T, nodes ...*node) {
 	t.Helper()
@@ -116,6 +130,7 @@ func TestTwinsOnAFoldingDisk(t *testing.T) {
 					t.Errorf("b holds %.20q at %q, want %.20q", content, p, row.tree[p])
 				}
 			}
+			b.compared()
 			b.sound()
 			silent(t, a, b, c)
 			told := b.status().Problems[0].Path
