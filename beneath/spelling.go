@@ -35,8 +35,9 @@ func (e *OtherSpelling) Respelled(path string) string { return e.Found + path[le
 
 // spellings are what directories list, as it was when last looked at.
 type spellings struct {
-	except string // this directory, and what lies below it, is not looked at
-	open   opener // as it is without them
+	except string        // this directory, and what lies below it, is not looked at
+	open   opener        // as it is without them
+	rest   time.Duration // for how long a directory must not have changed to be remembered
 	mu     sync.Mutex
 	dirs   map[string]spelling
 }
@@ -60,7 +61,7 @@ const (
 // It must be called before the Root is used by several goroutines.
 func (r *Root) ExactNames(except string) {
 	inner := r.open
-	r.spelled = &spellings{except: except, open: inner, dirs: make(map[string]spelling)}
+	r.spelled = &spellings{except: except, open: inner, rest: coarse, dirs: make(map[string]spelling)}
 	r.open = func(root int, path string, flags int, perm uint32) (int, error) {
 		looked := path
 		if flags&unix.O_CREAT != 0 {
@@ -124,7 +125,7 @@ func (r *Root) listed(dir, name string) (bool, error) {
 		unix.Close(fd)
 		return known.names[name], nil
 	}
-	atRest := time.Since(time.Unix(0, max(info.MTime, info.CTime))) > coarse
+	atRest := time.Since(time.Unix(0, max(info.MTime, info.CTime))) > s.rest
 	entries, err := readEntries(fd)
 	if err != nil {
 		return false, err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"resonate/fusefs/foldtest"
 )
@@ -99,9 +100,17 @@ func TestExactNames(t *testing.T) {
 	}
 }
 
-// What is remembered of a directory is not believed once it has changed, however soon after.
+// What is remembered of a directory is not believed once it has changed; and nothing is that might change again without its times
+// telling.
 func TestExactNamesAreFresh(t *testing.T) {
+	for _, rest := range []time.Duration{0, coarse} {
+		t.Run(rest.String(), func(t *testing.T) { testFresh(t, rest) })
+	}
+}
+
+func testFresh(t *testing.T, rest time.Duration) {
 	dir, r := folding(t)
+	r.spelled.rest = rest
 	in := func(name string) string { return filepath.Join(dir, name) }
 	if err := os.WriteFile(in("name"), nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -114,6 +123,11 @@ func TestExactNamesAreFresh(t *testing.T) {
 		if _, err := r.Lstat(from); err != nil {
 			t.Fatalf("round %d: %v", i, err)
 		}
+		for before, now := ctime(t, r), int64(0); rest == 0 && now <= before; now = ctime(t, r) { // the clock of files has ticked
+			if err := errors.Join(os.Mkdir(in("tick"), 0o755), os.Remove(in("tick"))); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if err := errors.Join(os.Rename(in(from), in("through")), os.Rename(in("through"), in(to))); err != nil {
 			t.Fatal(err)
 		}
@@ -121,6 +135,19 @@ func TestExactNamesAreFresh(t *testing.T) {
 			t.Fatalf("round %d: %s is there, want %s", i, from, to)
 		}
 	}
+	if _, remembered := r.spelled.dirs["."]; remembered != (rest == 0) {
+		t.Errorf("a directory that changed a moment ago is remembered: %v", remembered)
+	}
+}
+
+// ctime returns when the root of r last changed.
+func ctime(t *testing.T, r *Root) int64 {
+	t.Helper()
+	info, err := r.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.CTime
 }
 
 func TestFoldsNamesNot(t *testing.T) {
