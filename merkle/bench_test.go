@@ -58,7 +58,7 @@ func BenchmarkSplitAt(b *testing.B) {
 			b.SetBytes(int64(len(data)))
 			b.ReportAllocs()
 			for b.Loop() {
-				_, _ = SplitAt(bytes.NewReader(data), int64(len(data)), workers) // a bytes.Reader does not fail
+				_, _ = SplitAt(bytes.NewReader(data), int64(len(data)), workers, nil) // a bytes.Reader does not fail
 			}
 		})
 	}

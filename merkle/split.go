@@ -58,7 +58,7 @@ func makeRoom(buf []byte, start, end int) ([]byte, int, int) {
 // cuts fall into step after a few blocks. What is before that is cut again. Sizes in bytes.
 const (
 	minRegion = 4 << 20
-	maxRegion = 64 << 20
+	maxRegion = 16 << 20
 )
 
 // scratch are the buffers of SplitAt.
@@ -66,39 +66,49 @@ var scratch = sync.Pool{New: func() any { return new(make([]byte, 4*MaxBlock)) }
 
 // SplitAt returns the blocks of the first size bytes of r, which are those that Split finds, on up to workers goroutines.
 // They have ended when it returns; each has a buffer of 2 MiB. Where r ends before size the error is
-// io.ErrUnexpectedEOF.
-func SplitAt(r io.ReaderAt, size int64, workers int) (BlockList, error) {
+// io.ErrUnexpectedEOF. grown, unless nil, is told each time by which blocks the beginning of the list that is known has
+// grown, by one goroutine at a time, while others wait for it.
+func SplitAt(r io.ReaderAt, size int64, workers int, grown func(BlockList)) (BlockList, error) {
 	region := min(max((size/int64(max(workers, 1))+MaxBlock-1)/MaxBlock*MaxBlock, minRegion), maxRegion)
-	regions := make([]BlockList, max((size+region-1)/region, 1))
-	errs := make([]error, len(regions))
+	count := int(max((size+region-1)/region, 1))
+	s := stitching{r: r, size: size, region: region, ready: make([]BlockList, count)}
 	var wg sync.WaitGroup
 	var mu sync.Mutex
+	var failed error
 	next := 0
-	for range min(max(workers, 1), len(regions)) {
+	take := func() (i int, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		next++
+		return next - 1, next <= count && failed == nil
+	}
+	put := func(i int, list BlockList, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		before := len(s.list)
+		if err == nil && failed == nil {
+			err = s.add(i, list)
+		}
+		if failed == nil {
+			failed = err
+		}
+		if failed == nil && grown != nil && len(s.list) > before {
+			grown(s.list[before:len(s.list):len(s.list)])
+		}
+	}
+	for range min(max(workers, 1), count) {
 		wg.Go(func() {
-			for {
-				mu.Lock()
-				i := next
-				next++
-				mu.Unlock()
-				if i >= len(regions) {
-					return
-				}
-				start := int64(i) * region
-				regions[i], errs[i] = splitFrom(r, start, size, region)
-				if errs[i] != nil {
-					return
-				}
+			for i, ok := take(); ok; i, ok = take() {
+				list, err := splitFrom(r, int64(i)*region, size, region)
+				put(i, list, err)
 			}
 		})
 	}
 	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
+	if failed != nil {
+		return nil, failed
 	}
-	return stitch(r, size, region, regions)
+	return s.list, nil
 }
 
 // splitFrom cuts r from start on, until region bytes are reached, as if a file of size bytes went on there.
@@ -115,30 +125,50 @@ func splitFrom(r io.ReaderAt, start, size, region int64) (BlockList, error) {
 	return list, nil
 }
 
-// stitch joins the lists of regions. Where one begins inside the last block of those before, blocks are cut until a cut
-// falls on one of its own.
-func stitch(r io.ReaderAt, size, region int64, regions []BlockList) (BlockList, error) {
-	list := regions[0]
-	at := list.Size()
-	for i, rest := range regions[1:] {
-		start := int64(i+1) * region
-		for at < size && at < start+region {
-			for len(rest) > 0 && start < at {
-				start += int64(rest[0].Size)
-				rest = rest[1:]
-			}
-			if start == at && len(rest) > 0 {
-				list = append(list, rest...)
-				at += rest.Size()
-				break
-			}
-			one, err := splitFrom(r, at, size, 1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, one...)
-			at += one.Size()
+// A stitching joins the lists of regions, as they become ready, to that of the file.
+type stitching struct {
+	r            io.ReaderAt
+	size, region int64
+	ready        []BlockList // of regions that were cut and are not joined yet; none is empty, save that of an empty file
+	next         int         // the first region that is not joined
+	list         BlockList   // of all before
+	at           int64       // where that ends
+}
+
+// add takes in the list of region i, and joins what can be joined.
+func (s *stitching) add(i int, list BlockList) error {
+	s.ready[i] = list
+	for s.next < len(s.ready) && s.ready[s.next] != nil {
+		rest := s.ready[s.next]
+		s.ready[s.next] = nil
+		if err := s.join(int64(s.next)*s.region, rest); err != nil {
+			return err
 		}
+		s.next++
 	}
-	return list, nil
+	return nil
+}
+
+// join joins the list of the region that begins at start. Where that is inside the last block of those before, blocks are
+// cut until a cut falls on one of its own.
+func (s *stitching) join(start int64, rest BlockList) error {
+	end := start + s.region
+	for s.at < s.size && s.at < end {
+		for len(rest) > 0 && start < s.at {
+			start += int64(rest[0].Size)
+			rest = rest[1:]
+		}
+		if start == s.at && len(rest) > 0 {
+			s.list = append(s.list, rest...)
+			s.at += rest.Size()
+			return nil
+		}
+		one, err := splitFrom(s.r, s.at, s.size, 1)
+		if err != nil {
+			return err
+		}
+		s.list = append(s.list, one...)
+		s.at += one.Size()
+	}
+	return nil
 }

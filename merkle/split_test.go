@@ -32,9 +32,10 @@ func TestSplitAtEqualsSplit(t *testing.T) {
 	} {
 		want := cutAll(row.data)
 		for _, workers := range []int{0, 3} {
-			got, err := SplitAt(bytes.NewReader(row.data), int64(len(row.data)), workers)
-			if err != nil || !slices.Equal(got, want) {
-				t.Errorf("%s, %d workers: SplitAt = %v, %v; want %v", row.name, workers, sizes(got), err, sizes(want))
+			var told BlockList
+			got, err := SplitAt(bytes.NewReader(row.data), int64(len(row.data)), workers, func(l BlockList) { told = append(told, l...) })
+			if err != nil || !slices.Equal(got, want) || !slices.Equal(told, want) {
+				t.Errorf("%s, %d workers: SplitAt = %v, %v, and told %v; want %v", row.name, workers, sizes(got), err, sizes(told), sizes(want))
 			}
 		}
 	}
@@ -43,12 +44,12 @@ func TestSplitAtEqualsSplit(t *testing.T) {
 func TestSplitAtTellsWhatEndsEarly(t *testing.T) {
 	data := noise(1, 3*minRegion)
 	for _, size := range []int{len(data) + 1, 2 * len(data), 8 * len(data)} {
-		if l, err := SplitAt(bytes.NewReader(data), int64(size), 2); l != nil || !errors.Is(err, io.ErrUnexpectedEOF) {
+		if l, err := SplitAt(bytes.NewReader(data), int64(size), 2, nil); l != nil || !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%d of %d bytes: SplitAt = %v, %v; want ErrUnexpectedEOF", len(data), size, sizes(l), err)
 		}
 	}
 	broken := errors.New("broken")
-	if l, err := SplitAt(brokenAt{bytes.NewReader(data), 2 * minRegion, broken}, int64(len(data)), 2); l != nil || !errors.Is(err, broken) {
+	if l, err := SplitAt(brokenAt{bytes.NewReader(data), 2 * minRegion, broken}, int64(len(data)), 2, nil); l != nil || !errors.Is(err, broken) {
 		t.Errorf("SplitAt = %v, %v; want %v", sizes(l), err, broken)
 	}
 }
@@ -78,17 +79,19 @@ func FuzzStitch(f *testing.F) {
 		region = max(region%(2<<20), MinBlock)
 		data := runs(seed, int(size))
 		r := bytes.NewReader(data)
-		var regions []BlockList
-		for start := int64(0); start < int64(size) || start == 0; start += int64(region) {
-			l, err := splitFrom(r, start, int64(size), int64(region))
+		count := int((int64(size) + int64(region) - 1) / int64(region))
+		s := stitching{r: r, size: int64(size), region: int64(region), ready: make([]BlockList, count)}
+		for _, i := range rand.New(rand.NewPCG(seed, 2)).Perm(count) { // in whatever order they become ready
+			l, err := splitFrom(r, int64(i)*s.region, s.size, s.region)
+			if err == nil {
+				err = s.add(i, l)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			regions = append(regions, l)
 		}
-		got, err := stitch(r, int64(size), int64(region), regions)
-		if want := cutAll(data); err != nil || !slices.Equal(got, want) {
-			t.Errorf("stitch = %v, %v; want %v", sizes(got), err, sizes(want))
+		if want := cutAll(data); !slices.Equal(s.list, want) {
+			t.Errorf("got %v; want %v", sizes(s.list), sizes(want))
 		}
 	})
 }

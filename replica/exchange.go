@@ -77,6 +77,8 @@ func (r *Replica) handle(p *peer, m syncproto.Message) error {
 		err = r.handleRemoveAll(p, m)
 	case *syncproto.Expand:
 		r.expand(p, m.Seq)
+	case *syncproto.Offer:
+		err = r.handleOffer(p, m)
 	case *syncproto.Bye:
 		return &ByeError{m.Reason}
 	case *syncproto.Unknown:
@@ -130,6 +132,7 @@ func (r *Replica) handleAnnouncements(p *peer, m *syncproto.Announcements) error
 			return err
 		}
 		p.theirs[a.Path] = a.Entry.Hash()
+		r.endPrefetchOf(a.Path)
 		r.take(&incoming{
 			path: a.Path, theirs: a.Entry, hint: a.Hint, blocks: a.Blocks, data: a.Data,
 			from: []*peer{p}, acks: []ack{{to: p, seq: a.Seq}},
@@ -255,7 +258,7 @@ func (r *Replica) compareRoots(p *peer) {
 	p.equal = true
 	clear(p.theirs)
 	if len(r.incoming) == 0 {
-		r.dropParts()
+		r.dropSettled(time.Now())
 	}
 	r.seen = r.seen.Join(p.seen)
 	r.releaseSuspects()

@@ -30,6 +30,7 @@ type fetchJob struct {
 	file   *os.File
 	dense  bool       // something else may be in the file: zeros are written, too
 	long   *longFetch // nil: it is fetched with others, in a batch
+	from   *peer      // who offered it, where it is prefetched
 }
 
 // errNoSource tells that no peer that has a file is connected.
@@ -50,6 +51,9 @@ func (r *Replica) fetch(in *incoming) error {
 	peers := r.sources(in)
 	if len(peers) == 0 {
 		return errNoSource
+	}
+	if r.endPrefetchOf(in.path) {
+		return waitError{in.path}
 	}
 	if twin := r.twin(e); len(job.blocks) != 1 || twin != "" {
 		if path, ok := r.sameUnderway(in); ok {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"resonate/merkle"
 	"resonate/syncproto"
 )
 
@@ -27,11 +28,14 @@ type longFetch struct {
 	ruined  bool        // by an error of this node's own
 	begun   bool        // somebody prepares it, or has
 	ended   bool
+	open    bool        // it is being prefetched: more may be offered
 	active  int         // goroutines at work on it
 	todo    []int       // blocks to be fetched that nobody is at
 	have    []bool      // blocks that are in the temporary file; nil before it is prepared
 	repeats []blockCopy // blocks to be copied from there when all others are in
 	err     error       // the first that came in the way
+
+	seen map[merkle.Hash]bool // blocks that were offered; nil: it is a file that was announced
 }
 
 // fetchLong makes a job one of a long file, to be fetched from peers.
@@ -137,7 +141,7 @@ func (r *Replica) goOnLong(j *fetchJob) {
 	}
 	l.mu.Lock()
 	idle := !l.ended && l.active == 0
-	whole := l.begun && len(l.todo) == 0
+	whole := l.begun && len(l.todo) == 0 && !l.open
 	repeats := l.repeats
 	if idle && whole && len(repeats) > 0 && !l.ruined {
 		l.repeats, l.active = nil, 1
@@ -156,7 +160,10 @@ func (r *Replica) goOnLong(j *fetchJob) {
 		err = errNoSource
 	}
 	l.mu.Unlock()
-	if end {
+	switch {
+	case end && l.seen != nil:
+		r.closePrefetch(j, err)
+	case end:
 		disk, err := r.endFile(j, err)
 		l.own.close()
 		r.post(func() { r.fetched(j, disk, err) })
@@ -230,6 +237,9 @@ func (r *Replica) listLong(f *syncproto.Fetcher, j *fetchJob) (err error) {
 			j.blocks = list
 		}
 	}
+	if kept := own.kept; len(j.blocks) == 0 && kept != nil && kept.content == j.entry.Content {
+		j.blocks = kept.list
+	}
 	if len(j.blocks) == 0 {
 		if j.blocks, err = f.List(j.path, j.entry.Content, j.entry.Size, own.base); err != nil {
 			return err
@@ -246,9 +256,11 @@ func (r *Replica) listLong(f *syncproto.Fetcher, j *fetchJob) (err error) {
 func (r *Replica) fetchPart(q *jobQueue, f *syncproto.Fetcher, j *fetchJob, blocks []int) error {
 	l := j.long
 	wants := make([]syncproto.Want, len(blocks))
+	l.mu.Lock()
 	for i, n := range blocks {
 		wants[i] = syncproto.Want{Path: j.path, Content: j.entry.Content, Offset: l.offsets[n], Block: j.blocks[n]}
 	}
+	l.mu.Unlock()
 	var left []int
 	var refused, own error // by the peer; an error of this node
 	next := 0

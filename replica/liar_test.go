@@ -158,6 +158,8 @@ func TestLiesEndTheSession(t *testing.T) {
 		{"asks for what is outside", func(l *liar) { l.send(&syncproto.AskEntries{Paths: []string{"../x"}}) }, "../x"},
 		{"asks for a subtree outside", func(l *liar) { l.send(&syncproto.AskSubtrees{Paths: []string{"d/../.."}}) }, "d/../.."},
 		{"asks for our state", func(l *liar) { l.send(&syncproto.AskSubtrees{Paths: []string{".resonate"}}) }, "resonate's own"},
+		{"offers what is outside", func(l *liar) { l.send(&syncproto.Offer{Path: "../x", Name: merkle.Hash{1}}) }, "../x"},
+		{"offers our state", func(l *liar) { l.send(&syncproto.Offer{Path: ".resonate/key", Name: merkle.Hash{1}}) }, "resonate's own"},
 		{"levels that nobody asked for", func(l *liar) { l.send(&syncproto.Levels{List: []merkle.Level{{Place: merkle.Place{Dir: "never"}}}}) }, "breaks the protocol"},
 		{"another hello", func(l *liar) { l.send(&syncproto.Hello{Protocol: 1, Node: l.id}) }, "out of order"},
 		{"another accept", func(l *liar) { l.send(&syncproto.Accept{}) }, "out of order"},

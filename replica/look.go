@@ -327,7 +327,7 @@ func (r *Replica) read(path string, buf []byte) (res hashResult, _ []byte) {
 	case before.Size < longFile:
 		res.blocks, buf, err = merkle.Split(source, buf)
 	default:
-		res.blocks, err = r.splitLong(source, before.Size)
+		res.blocks, err = r.readLong(path, source, before)
 	}
 	if err != nil {
 		return hashResult{err: fmt.Errorf("read %s: %w", path, err)}, buf
@@ -344,14 +344,14 @@ func (r *Replica) read(path string, buf []byte) (res hashResult, _ []byte) {
 const longFile = 8 << 20
 
 // splitLong reads a long file on all processors, where no other file is being read so: then on one. One that is shorter
-// than it was is as if it had no blocks: it is read again.
-func (r *Replica) splitLong(source io.ReaderAt, size int64) (merkle.BlockList, error) {
+// than it was is as if it had no blocks: it is read again. grown is as merkle.SplitAt has it.
+func (r *Replica) splitLong(source io.ReaderAt, size int64, grown func(merkle.BlockList)) (merkle.BlockList, error) {
 	workers := 1
 	if r.splitting.TryLock() {
 		defer r.splitting.Unlock()
 		workers = runtime.NumCPU()
 	}
-	list, err := merkle.SplitAt(source, size, workers)
+	list, err := merkle.SplitAt(source, size, workers, grown)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, nil
 	}
@@ -383,6 +383,9 @@ func (r *Replica) hashed(job hashJob, res hashResult) {
 	h := r.hashing[job.path]
 	delete(r.hashing, job.path)
 	r.feedHashers()
+	if res.err != nil || !res.stable {
+		r.withdrawOffer(job.path)
+	}
 	switch {
 	case h == nil:
 	case errors.Is(res.err, fs.ErrNotExist), errors.Is(res.err, beneath.ErrNotRegular), errors.Is(res.err, beneath.ErrOutside):

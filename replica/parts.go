@@ -18,17 +18,20 @@ import (
 // goes on from there, and so does that for a later version of the path. The name of the file tells of which path it is,
 // so that this holds over a restart. At most maxParts are kept, none of them for longer than partAge.
 const (
-	maxParts = 16
-	partAge  = 24 * time.Hour
+	maxParts   = 16
+	partAge    = 24 * time.Hour
+	offeredAge = 10 * time.Minute // of what was prefetched, without having been announced, once nothing else is missing
 )
 
 // A keptPart is a temporary file that holds some blocks of a long file.
 type keptPart struct {
 	temp    string // without its ending
 	since   time.Time
-	content merkle.Hash
-	list    merkle.BlockList // nil: an earlier run made it, what is in it is not known
+	offered bool             // it was prefetched
+	content merkle.Hash      // zero: not known
+	list    merkle.BlockList // of the file, or of its beginning; nil: an earlier run made it, what is in it is not known
 	have    []bool           // which blocks of list are in it
+	sparse  bool             // nothing else was ever written to it
 }
 
 // partTag is what the name of a long file's temporary file ends with: it stands for the path.
@@ -106,7 +109,16 @@ func (r *Replica) dropPart(tag string) {
 	delete(r.parts, tag)
 }
 
-// dropParts drops all: nobody has anything that is not here.
+// dropSettled drops what is of no use when nobody has anything that is not here: what was prefetched may still be announced.
+func (r *Replica) dropSettled(now time.Time) {
+	for tag, p := range r.parts {
+		if !p.offered || now.Sub(p.since) > offeredAge {
+			r.dropPart(tag)
+		}
+	}
+}
+
+// dropParts drops all.
 func (r *Replica) dropParts() {
 	for tag := range r.parts {
 		r.dropPart(tag)
@@ -134,17 +146,22 @@ func (r *Replica) recoverPart(name string) bool {
 	return true
 }
 
+// begins tells whether a list begins with what is known of p.
+func (p *keptPart) begins(list merkle.BlockList) bool {
+	return len(p.list) <= len(list) && slices.Equal(p.list, list[:len(p.list)])
+}
+
 // openPart opens the temporary file of a long job: the one that was kept, where that is of the same content, and marks
 // in have what is in it; otherwise a new one.
 func (r *Replica) openPart(j *fetchJob, have []bool) error {
 	own := &j.long.own
-	if p := own.kept; p != nil && (p.list == nil || p.content == j.entry.Content) {
+	if p := own.kept; p != nil && p.begins(j.blocks) {
 		file, err := r.root.Reopen("fetch.reopen", p.temp+partial)
 		switch {
 		case err != nil:
 			own.kept = nil
 		case r.adoptPart(j, p, file, have):
-			j.temp, j.file, j.dense, own.kept = p.temp, file, true, nil
+			j.temp, j.file, j.dense, own.kept = p.temp, file, !p.sparse, nil
 			return file.Truncate(j.entry.Size)
 		default:
 			_ = file.Close() // was only read
@@ -168,7 +185,7 @@ func (r *Replica) adoptPart(j *fetchJob, p *keptPart, file *os.File, have []bool
 	}
 	info, err := beneath.Fstat(file)
 	if err == nil {
-		p.list, err = r.splitLong(cancelReader{file, r}, info.Size)
+		p.list, err = r.splitLong(cancelReader{file, r}, info.Size, nil)
 	}
 	if err != nil {
 		p.list = nil

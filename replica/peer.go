@@ -60,12 +60,13 @@ type peer struct {
 	acks   []uint64               // to be sent
 	theirs map[string]merkle.Hash // versions that the peer has told since the roots were last equal
 
-	root   merkle.Hash   // the peer's, as last told
-	seen   merkle.Vector // by the peer, when it told root: all of it is in that tree
-	equal  bool          // the roots were equal once in this session
-	told   rootKey       // what was last told
-	diff   *syncproto.Diff
-	diffed [2]merkle.Hash // the roots between which a diff was last made
+	root     merkle.Hash   // the peer's, as last told
+	seen     merkle.Vector // by the peer, when it told root: all of it is in that tree
+	equal    bool          // the roots were equal once in this session
+	told     rootKey       // what was last told
+	prefetch *fetchJob     // of what the peer offers; nil: nothing
+	diff     *syncproto.Diff
+	diffed   [2]merkle.Hash // the roots between which a diff was last made
 }
 
 // errRetry ends a session that is to be tried again at once.
@@ -378,6 +379,9 @@ func (r *Replica) part(p *peer, left []*fetchJob, err error) {
 		j.in.after = time.Time{}
 		r.resume(j.in.path)
 	}
+	if p.prefetch != nil {
+		r.endPrefetch(p.prefetch)
+	}
 	r.past.add(p)
 	if r.peers[p.id] != p {
 		return
@@ -422,6 +426,9 @@ func (r *Replica) retryAll() {
 func (r *Replica) endPeers() {
 	for _, p := range r.peers {
 		p.cancel(ErrStopped)
+		if p.prefetch != nil {
+			r.endPrefetch(p.prefetch)
+		}
 	}
 	r.fetchLocal.close()
 }

@@ -81,6 +81,7 @@ type Replica struct {
 	own       ownFiles
 	hashJobs  chan hashJob
 	splitting sync.Mutex // held by who reads a long file on all processors
+	offers    offers
 	temporary tempNames
 	owners    owners
 	abandoned bool // Run ended before all was written down
@@ -105,6 +106,7 @@ type state struct {
 	shelving
 	peering
 	ownContent
+	prefetching
 
 	leftovers  map[string]leftover // by temporary file
 	commit     committing
@@ -156,6 +158,8 @@ func Open(o Options) (*Replica, error) {
 	r.peering.init()
 	r.parts = make(map[string]*keptPart)
 	r.underway = make(map[merkle.Hash]string)
+	r.prefetches = make(map[string]*fetchJob)
+	r.offers.pause = offerPause
 	fillRandom(r.boot[:])
 	if r.rules, err = newRules(p.root, p.state); err != nil {
 		r.closeFiles()

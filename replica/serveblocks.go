@@ -11,10 +11,13 @@ import (
 // A blockSource serves this node's files to a peer.
 type blockSource struct{ r *Replica }
 
-// OpenContent implements syncproto.Source.
+// OpenContent implements syncproto.Source. What is offered is known by the name of the offer.
 func (s blockSource) OpenContent(path string, content merkle.Hash) (syncproto.Content, error) {
 	if beneath.Valid(path) != nil || isOurs(path) {
 		return nil, syncproto.ErrGone
+	}
+	if s.r.offers.has(path, content) {
+		return s.open(path)
 	}
 	var has bool
 	at := path
@@ -27,7 +30,11 @@ func (s blockSource) OpenContent(path string, content merkle.Hash) (syncproto.Co
 	if err != nil || !has {
 		return nil, syncproto.ErrGone
 	}
-	f, err := s.r.root.OpenFile(at)
+	return s.open(at)
+}
+
+func (s blockSource) open(path string) (syncproto.Content, error) {
+	f, err := s.r.root.OpenFile(path)
 	if err != nil {
 		return nil, syncproto.ErrGone
 	}

@@ -11,6 +11,7 @@ type ownContent struct {
 	parts map[string]*keptPart   // by the tag of their path
 	twins map[merkle.Hash]string // a path of each content from minTwin on; nil: to be built when it is asked for
 	stale int                    // how many of twins may be of no use
+	sizes map[int64]bool         // of long files; as twins
 
 	underway map[merkle.Hash]string // by content: the path for which a long file is being fetched, or waits to be put in
 
@@ -29,12 +30,7 @@ func (r *Replica) twin(e *merkle.Entry) string {
 	if e.Size < minTwin {
 		return ""
 	}
-	if r.twins == nil {
-		r.twins, r.stale = make(map[merkle.Hash]string), 0
-		for path, e := range r.tree.All("") {
-			r.noteContent(path, e)
-		}
-	}
+	r.noteContents()
 	path := r.twins[e.Content]
 	there := r.tree.Get(path)
 	if path == "" || !there.Live() || there.Kind != merkle.File || there.Content != e.Content || r.diskAt(path).Kind != merkle.File {
@@ -43,14 +39,34 @@ func (r *Replica) twin(e *merkle.Entry) string {
 	return path
 }
 
+// mayBeCopy tells whether a long file of that size is agreed.
+func (r *Replica) mayBeCopy(size int64) bool {
+	r.noteContents()
+	return r.sizes[size]
+}
+
+// noteContents remembers where all that is agreed is, unless it does.
+func (r *Replica) noteContents() {
+	if r.twins != nil {
+		return
+	}
+	r.twins, r.sizes, r.stale = make(map[merkle.Hash]string), make(map[int64]bool), 0
+	for path, e := range r.tree.All("") {
+		r.noteContent(path, e)
+	}
+}
+
 // noteContent remembers that path has the content of e from now on.
 func (r *Replica) noteContent(path string, e *merkle.Entry) {
 	if r.twins == nil || e.Kind != merkle.File || e.Size < minTwin {
 		return
 	}
 	r.twins[e.Content] = path
+	if e.Size >= longFile {
+		r.sizes[e.Size] = true
+	}
 	if r.stale++; r.stale > len(r.records)+1024 { // of paths that have changed since
-		r.twins = nil
+		r.twins, r.sizes = nil, nil
 	}
 }
 

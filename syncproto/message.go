@@ -26,6 +26,7 @@ const (
 	KindAskEntries    Kind = 11
 	KindAskSubtrees   Kind = 12
 	KindBye           Kind = 13
+	KindOffer         Kind = 14
 
 	KindListRequest  Kind = 32
 	KindListReply    Kind = 33
@@ -36,7 +37,7 @@ const (
 var kindNames = map[Kind]string{
 	KindHello: "hello", KindAccept: "accept", KindAnnouncements: "announcements", KindMove: "move",
 	KindRemoveAll: "remove all", KindExpand: "expand", KindAck: "ack", KindRoot: "root", KindAskLevels: "ask levels",
-	KindLevels: "levels", KindAskEntries: "ask entries", KindAskSubtrees: "ask subtrees", KindBye: "bye",
+	KindLevels: "levels", KindAskEntries: "ask entries", KindAskSubtrees: "ask subtrees", KindBye: "bye", KindOffer: "offer",
 	KindListRequest: "list request", KindListReply: "list reply",
 	KindBlockRequest: "block request", KindBlockReply: "block reply",
 }
@@ -93,6 +94,8 @@ func newControl(k Kind) Message {
 		return new(AskSubtrees)
 	case KindBye:
 		return new(Bye)
+	case KindOffer:
+		return new(Offer)
 	}
 	return &Unknown{k}
 }

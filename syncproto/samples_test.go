@@ -103,6 +103,11 @@ func controlSamples() []sample {
 		{"bye-least", &Bye{}},
 		{"bye", &Bye{"going home"}},
 		{"bye-extreme", &Bye{strings.Repeat("r", MaxReason)}},
+		{"offer-least", &Offer{Path: "a", Name: hash(1)}},
+		{"offer", &Offer{Path: "a/b", Name: hash(1), Size: 1 << 20, From: 3, Blocks: merkle.BlockList{{Hash: hash(2), Size: 5}}}},
+		{"offer-extreme", &Offer{
+			Path: longest, Name: hash(1), Size: math.MaxInt64, From: math.MaxInt64/merkle.MinBlock + 1, Blocks: manyBlocks(MaxOffered),
+		}},
 	}
 }
 
