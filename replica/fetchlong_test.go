@@ -113,6 +113,37 @@ func TestOnlyWhatIsNewIsSent(t *testing.T) {
 	}
 }
 
+// TestBlocksFromHistory has content come back that stood there before.
+func TestBlocksFromHistory(t *testing.T) {
+	old, other := noise(21, 4<<20), noise(22, 4<<20)
+	for _, row := range []struct {
+		name    string
+		between func(a *node)
+		content string
+	}{
+		{"replaced", func(a *node) { a.move("d/f", other) }, old},
+		{"deleted", func(a *node) { a.remove("d/f") }, old},
+		{"deleted with its directory", func(a *node) { a.remove("d") }, old},
+		{"replaced, and changed", func(a *node) { a.move("d/f", other) }, "ten bytes " + old},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			a, b := offering(t, "a", tree{"g": "g", "d/f": old}), startNode(t, "b", nil)
+			w := connect(a, b)
+			holds(t, tree{"g": "g", "d/f": old}, a, b)
+			row.between(a)
+			until(t, "it is in the history", func() bool { return slices.Contains(b.history()["d/f"], old) })
+			converged(t, a, b)
+			before := w.blocks.Load()
+			a.move("d/f", row.content)
+			holds(t, tree{"g": "g", "d/f": row.content}, a, b)
+			if got, most := w.blocks.Load()-before, missing(t, row.content, old)+talkBytes; got > most {
+				t.Errorf("%d bytes over block streams, want at most %d", got, most)
+			}
+		})
+	}
+}
+
 // TestResume cuts a session when half of a long file is through.
 func TestResume(t *testing.T) {
 	content := noise(3, 10<<20) // at the cut, each of four streams loses up to a block

@@ -47,6 +47,7 @@ func (r *Replica) matchOwn(j *fetchJob) (copies []blockCopy, todo []int, err err
 	}
 	j.begin(have)
 	places := j.ownBlocks(r)
+	r.addKept(j, places, have)
 	for i, b := range j.blocks {
 		c, ok := places[b.Hash]
 		c.block = i
@@ -75,17 +76,8 @@ func (j *fetchJob) ownBlocks(r *Replica) map[merkle.Hash]blockCopy {
 		if path == "" || len(list) == 0 {
 			return
 		}
-		f, err := r.root.OpenFile(path)
-		if err != nil {
-			return // then it is fetched
-		}
-		own.files = append(own.files, f)
-		at := int64(0)
-		for i, b := range list {
-			if _, ok := places[b.Hash]; !ok && has(i) {
-				places[b.Hash] = blockCopy{from: f, at: at}
-			}
-			at += int64(b.Size)
+		if f, err := r.root.OpenFile(path); err == nil { // else it is fetched
+			own.add(f, list, places, has)
 		}
 	}
 	all := func(int) bool { return true }
@@ -95,6 +87,18 @@ func (j *fetchJob) ownBlocks(r *Replica) map[merkle.Hash]blockCopy {
 		add(p.temp+partial, p.list, func(i int) bool { return p.have[i] })
 	}
 	return places
+}
+
+// add adds to places those blocks of an open file that it has, by the list of all. The file is closed with o.
+func (o *ownPlaces) add(f *os.File, list merkle.BlockList, places map[merkle.Hash]blockCopy, has func(int) bool) {
+	o.files = append(o.files, f)
+	at := int64(0)
+	for i, b := range list {
+		if _, ok := places[b.Hash]; !ok && has(i) {
+			places[b.Hash] = blockCopy{from: f, at: at}
+		}
+		at += int64(b.Size)
+	}
 }
 
 // copyOwn copies blocks from the own disk. It returns those that are not there any more.

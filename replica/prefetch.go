@@ -44,14 +44,14 @@ func (r *Replica) handleOffer(p *peer, m *syncproto.Offer) error {
 	return nil
 }
 
-// wantsOffer tells whether what is offered is to be prefetched: it is new here, and not ignored, and there is room for
+// wantsOffer tells whether what is offered is to be prefetched: it is new here, nothing was kept of it, it is not ignored, and there is room for
 // twice as much.
 func (r *Replica) wantsOffer(m *syncproto.Offer) bool {
 	if r.prefetches[m.Path] != nil || r.parts[partTag(m.Path)] != nil || len(r.incoming[m.Path]) > 0 ||
 		r.tree.Get(m.Path).Live() || r.rules.ignored(m.Path, false) {
 		return false
 	}
-	if _, err := r.root.Lstat(m.Path); !absent(err) {
+	if _, err := r.root.Lstat(m.Path); !absent(err) || len(r.keptVersions(m.Path)) > 0 { // that may be made again
 		return false
 	}
 	free, err := r.root.Free()
