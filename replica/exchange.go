@@ -132,7 +132,7 @@ func (r *Replica) handleAnnouncements(p *peer, m *syncproto.Announcements) error
 			return err
 		}
 		p.theirs[a.Path] = a.Entry.Hash()
-		r.endPrefetchOf(a.Path)
+		_ = r.awaitPrefetch(a.Path, a.Entry.Content) // who needs it waits
 		r.take(&incoming{
 			path: a.Path, theirs: a.Entry, hint: a.Hint, blocks: a.Blocks, data: a.Data,
 			from: []*peer{p}, acks: []ack{{to: p, seq: a.Seq}},

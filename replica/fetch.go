@@ -52,8 +52,8 @@ func (r *Replica) fetch(in *incoming) error {
 	if len(peers) == 0 {
 		return errNoSource
 	}
-	if r.endPrefetchOf(in.path) {
-		return waitError{in.path}
+	if err := r.awaitPrefetch(in.path, e.Content); err != nil {
+		return err
 	}
 	if twin := r.twin(e); len(job.blocks) != 1 || twin != "" {
 		if path, ok := r.sameUnderway(in); ok {

@@ -35,7 +35,8 @@ type longFetch struct {
 	repeats []blockCopy // blocks to be copied from there when all others are in
 	err     error       // the first that came in the way
 
-	seen map[merkle.Hash]bool // blocks that were offered; nil: it is a file that was announced
+	seen    map[merkle.Hash]bool // blocks that were offered; nil: it is a file that was announced
+	content merkle.Hash          // of what is prefetched, once all of it was offered; the loop's
 }
 
 // fetchLong makes a job one of a long file, to be fetched from peers.

@@ -383,8 +383,8 @@ func (r *Replica) hashed(job hashJob, res hashResult) {
 	h := r.hashing[job.path]
 	delete(r.hashing, job.path)
 	r.feedHashers()
-	if res.err != nil || !res.stable {
-		r.withdrawOffer(job.path)
+	if res.err == nil && !res.stable {
+		r.withdrawOffer(job.path, res.info)
 	}
 	switch {
 	case h == nil:

@@ -25,7 +25,7 @@ const maxOffer = 1 << 18
 type offer struct {
 	path string
 	name merkle.Hash // drawn: stands for the file hash, which is not known yet
-	size int64       // bytes
+	info beneath.Info
 
 	told    map[*peer]int // how many blocks each peer was told of; the loop's
 	refused bool          // it is not to be offered; the loop's
@@ -45,14 +45,15 @@ type offers struct {
 	open, earlier *offer
 }
 
-// begin opens an offer; nil while another is open.
-func (o *offers) begin(path string, size int64) *offer {
+// begin opens an offer; nil while another is open, and where the file was offered already: it is read again because it was renamed,
+// or was heard of while it was read.
+func (o *offers) begin(path string, info beneath.Info) *offer {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.open != nil {
+	if o.open != nil || o.earlier != nil && o.earlier.info.Inode == info.Inode && o.earlier.info.MTime == info.MTime {
 		return nil
 	}
-	o.open = &offer{path: path, size: size, told: make(map[*peer]int), last: time.Now()}
+	o.open = &offer{path: path, info: info, told: make(map[*peer]int), last: time.Now()}
 	fillRandom(o.open.name[:])
 	return o.open
 }
@@ -84,7 +85,7 @@ func (r *Replica) readLong(path string, source io.ReaderAt, info beneath.Info) (
 	if info.Links > 1 {
 		return r.splitLong(source, info.Size, nil)
 	}
-	o := r.offers.begin(path, info.Size)
+	o := r.offers.begin(path, info)
 	if o == nil {
 		return r.splitLong(source, info.Size, nil)
 	}
@@ -116,7 +117,8 @@ func (r *Replica) grown(o *offer, list merkle.BlockList) {
 // tellOffer tells each peer of the blocks that it was not told of yet.
 func (r *Replica) tellOffer(o *offer) {
 	if len(o.told) == 0 {
-		o.refused = r.unclean || r.tree.Get(o.path).Live() || len(r.incoming[o.path]) > 0 || r.mayBeCopy(o.size)
+		_, moved := r.gone[o.info.Inode]
+		o.refused = r.unclean || moved || r.tree.Get(o.path).Live() || len(r.incoming[o.path]) > 0 || r.mayBeCopy(o.info.Size)
 	}
 	if o.refused {
 		return
@@ -128,30 +130,30 @@ func (r *Replica) tellOffer(o *offer) {
 		for at := o.told[p]; at < len(list) && p.conn.Queued() < maxQueued; at = o.told[p] {
 			blocks := list[at:min(at+syncproto.MaxOffered, len(list))]
 			o.told[p] = at + len(blocks)
-			r.send(p, &syncproto.Offer{Path: o.path, Name: o.name, Size: o.size, From: uint64(at), Blocks: blocks})
+			r.send(p, &syncproto.Offer{Path: o.path, Name: o.name, Size: o.info.Size, From: uint64(at), Blocks: blocks})
 		}
 	}
 }
 
-// withdrawOffer ends what was offered of path: it has changed since.
-func (r *Replica) withdrawOffer(path string) {
-	o := r.offers.takeBack(path)
+// withdrawOffer ends what was offered of path: it has changed since. Where it was only renamed, what was offered is still good.
+func (r *Replica) withdrawOffer(path string, now beneath.Info) {
+	o := r.offers.takeBack(path, now)
 	if o == nil {
 		return
 	}
 	for p := range o.told {
 		if r.peers[p.id] == p {
-			r.send(p, &syncproto.Offer{Path: o.path, Name: o.name, Size: o.size})
+			r.send(p, &syncproto.Offer{Path: o.path, Name: o.name, Size: o.info.Size})
 		}
 	}
 }
 
-// takeBack forgets an offer of path that is over, and returns it; nil: there is none.
-func (o *offers) takeBack(path string) *offer {
+// takeBack forgets an offer of path that is over, and returns it; nil: there is none, or the file was not written to since.
+func (o *offers) takeBack(path string, now beneath.Info) *offer {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	offer := o.earlier
-	if offer == nil || offer.path != path {
+	if offer == nil || offer.path != path || offer.info.MTime == now.MTime && offer.info.Size == now.Size {
 		return nil
 	}
 	o.earlier = nil

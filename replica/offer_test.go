@@ -130,6 +130,23 @@ func TestOfferedFileChanges(t *testing.T) {
 	}
 }
 
+// TestOfferedFileIsRenamed renames a file that was offered, before it is announced.
+func TestOfferedFileIsRenamed(t *testing.T) {
+	content := noise(17, 10<<20)
+	a, b := offering(t, "a", nil), startNode(t, "b", nil)
+	w := connect(a, b)
+	holds(t, tree{}, a, b)
+	happened := a.once("offer.read", func() {
+		until(t, "some has come", func() bool { return b.prefetchedBytes("f") > 1<<20 })
+		a.tryRename("f", "g")
+	})
+	a.move("f", content)
+	holds(t, tree{"g": content}, a, b)
+	if got, most := w.blocks.Load(), int64(len(content)*5/4); !happened() || got > most {
+		t.Errorf("%d bytes over block streams, want at most %d: what had come is used", got, most)
+	}
+}
+
 // TestSessionEndsWhilePrefetching cuts the session, and announces in the next.
 func TestSessionEndsWhilePrefetching(t *testing.T) {
 	content := noise(14, 10<<20)

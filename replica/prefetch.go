@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"slices"
 	"syscall"
 	"time"
 
@@ -54,6 +55,11 @@ func (r *Replica) wantsOffer(m *syncproto.Offer) bool {
 	if _, err := r.root.Lstat(m.Path); !absent(err) || len(r.keptVersions(m.Path)) > 0 { // that may be made again
 		return false
 	}
+	for _, queue := range r.incoming {
+		if slices.ContainsFunc(queue, func(in *incoming) bool { return in.theirs.Size == m.Size }) {
+			return false // it may be the same under another name
+		}
+	}
 	free, err := r.root.Free()
 	return err == nil && uint64(m.Size) <= free/2
 }
@@ -98,6 +104,9 @@ func (j *fetchJob) extend(list merkle.BlockList) bool {
 		}
 		at += int64(b.Size)
 	}
+	if at == j.entry.Size {
+		l.content = j.blocks.Root()
+	}
 	return true
 }
 
@@ -109,17 +118,23 @@ func (r *Replica) endPrefetch(j *fetchJob) {
 	r.workers.Go(func() { r.goOnLong(j) })
 }
 
-// endPrefetchOf ends a prefetch of path, and tells whether it is still to be waited for.
-func (r *Replica) endPrefetchOf(path string) bool {
+// awaitPrefetch ends a prefetch of the file at path with the given content, which may have been offered under another name. What
+// is still to be waited for it returns as a waitError.
+func (r *Replica) awaitPrefetch(path string, content merkle.Hash) error {
 	j := r.prefetches[path]
+	for _, other := range r.prefetches {
+		if j == nil && other.long.content == content {
+			j = other
+		}
+	}
 	if j == nil {
-		return false
+		return nil
 	}
 	if j.from.prefetch == j {
 		j.from.prefetch = nil
 		r.endPrefetch(j)
 	}
-	return true
+	return waitError{j.path}
 }
 
 // closePrefetch ends a prefetch beside the loop.
@@ -134,14 +149,10 @@ func (r *Replica) prefetched(j *fetchJob, err error) {
 	if j.from.prefetch == j {
 		j.from.prefetch = nil
 	}
-	var content merkle.Hash
-	if j.blocks.Size() == j.entry.Size {
-		content = j.blocks.Root()
-	}
 	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 	if j.hasSome() && !full {
 		r.addPart(partTag(j.path), &keptPart{
-			temp: j.temp, since: time.Now(), content: content, list: j.blocks, have: j.long.have,
+			temp: j.temp, since: time.Now(), content: j.long.content, list: j.blocks, have: j.long.have,
 			offered: true, sparse: !j.long.ruined,
 		})
 	} else {
