@@ -53,6 +53,7 @@ type listing struct {
 	each    func(path string, r Record) error
 	todo    []directory
 	visited uint64
+	path    []byte // scratch
 }
 
 type directory struct {
@@ -84,12 +85,12 @@ func (l *listing) visit(dir string, key, value []byte) error {
 	if l.visited++; l.visited > l.count { // also ends a circle of directories
 		return fmt.Errorf("%w: more than the %d records expected", ErrDamaged, l.count)
 	}
-	path := merkle.Join(dir, string(key[8:]))
+	path := l.join(dir, key[8:])
 	message, err := unseal(key, value)
 	if err != nil {
 		return err
 	}
-	p, err := decodePlace(message)
+	r, p, err := decodeStored(message)
 	if err != nil {
 		return fmt.Errorf("%w: record of %q: %w", ErrDamaged, path, err)
 	}
@@ -99,11 +100,16 @@ func (l *listing) visit(dir string, key, value []byte) error {
 	if !p.record {
 		return nil
 	}
-	r, err := decodeRecord(message)
-	if err != nil {
-		return fmt.Errorf("%w: record of %q: %w", ErrDamaged, path, err)
-	}
 	return l.each(path, r)
+}
+
+// join is merkle.Join.
+func (l *listing) join(dir string, name []byte) string {
+	l.path = l.path[:0]
+	if dir != "" {
+		l.path = append(append(l.path, dir...), '/')
+	}
+	return string(append(l.path, name...))
 }
 
 // Blocks returns the block list that is kept for path, nil if there is none (an empty file has none).

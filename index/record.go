@@ -96,47 +96,72 @@ func appendRecord(b []byte, r Record, p place) []byte {
 
 // decodeRecord reads the Record part of what appendRecord wrote. It keeps no reference to b.
 func decodeRecord(b []byte) (r Record, err error) {
-	err = recordShape.fields(b, func(f merkle.Field) (err error) {
-		switch f.Number {
-		case recordEntry:
-			r.Entry, err = merkle.DecodeEntry(f.Bytes)
-		case recordDisk:
-			r.Disk, err = decodeDisk(f.Bytes)
-		case recordHint:
-			r.Hint = int64(f.Uint)
-		case recordPending:
-			r.Pending, err = merkle.DecodeEntry(f.Bytes)
-		case recordSuspect:
-			err = setBool(&r.Suspect, f.Uint)
-		case recordIgnored:
-			err = setBool(&r.Ignored, f.Uint)
-		case recordBehind:
-			err = setBool(&r.Behind, f.Uint)
-		}
-		return err
-	})
+	err = recordShape.fields(b, r.set)
 	return r, err
 }
 
 // decodePlace reads the other part.
 func decodePlace(b []byte) (p place, err error) {
-	err = recordShape.fields(b, func(f merkle.Field) (err error) {
-		switch f.Number {
-		case recordDir:
-			p.dir = f.Uint
-		case recordBlock:
-			p.block, err = merkle.DecodeBlockList(f.Bytes)
-		case recordApart:
-			p.apart = f.Uint
-		default:
-			p.record = true
-		}
-		return err
-	})
-	if err == nil && (len(p.block) > 1 || len(p.block) == 1 && p.apart > 0 || p.apart == 1) {
-		err = fmt.Errorf("record with a block list in two places, or in the wrong one: %w", merkle.ErrFormat)
+	if err = recordShape.fields(b, p.set); err == nil {
+		err = p.check()
 	}
 	return p, err
+}
+
+// decodeStored reads both parts.
+func decodeStored(b []byte) (r Record, p place, err error) {
+	err = recordShape.fields(b, func(f merkle.Field) error {
+		if err := p.set(f); err != nil {
+			return err
+		}
+		return r.set(f)
+	})
+	if err == nil {
+		err = p.check()
+	}
+	return r, p, err
+}
+
+func (r *Record) set(f merkle.Field) (err error) {
+	switch f.Number {
+	case recordEntry:
+		r.Entry, err = merkle.DecodeEntry(f.Bytes)
+	case recordDisk:
+		r.Disk, err = decodeDisk(f.Bytes)
+	case recordHint:
+		r.Hint = int64(f.Uint)
+	case recordPending:
+		r.Pending, err = merkle.DecodeEntry(f.Bytes)
+	case recordSuspect:
+		err = setBool(&r.Suspect, f.Uint)
+	case recordIgnored:
+		err = setBool(&r.Ignored, f.Uint)
+	case recordBehind:
+		err = setBool(&r.Behind, f.Uint)
+	}
+	return err
+}
+
+func (p *place) set(f merkle.Field) (err error) {
+	switch f.Number {
+	case recordDir:
+		p.dir = f.Uint
+	case recordBlock:
+		p.block, err = merkle.DecodeBlockList(f.Bytes)
+	case recordApart:
+		p.apart = f.Uint
+	default:
+		p.record = true
+	}
+	return err
+}
+
+// check tells whether the block list is in one place, and in the right one.
+func (p *place) check() error {
+	if len(p.block) > 1 || len(p.block) == 1 && p.apart > 0 || p.apart == 1 {
+		return fmt.Errorf("record with a block list in two places, or in the wrong one: %w", merkle.ErrFormat)
+	}
+	return nil
 }
 
 func appendDisk(b []byte, d Disk) []byte {
