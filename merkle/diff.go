@@ -37,7 +37,7 @@ func (t *Tree) bucketAt(p Place) (b *bucket, exact bool) {
 	if n == nil || p.check() != nil {
 		return nil, false
 	}
-	b = &n.below
+	b = n.children()
 	for i := range len(p.Prefix) {
 		if b.split == nil {
 			return b, false
@@ -54,7 +54,7 @@ func (t *Tree) Level(p Place) Level {
 	if b, exact := t.bucketAt(p); exact && b.split != nil {
 		l.Branches = new([16]Hash)
 		for i := range b.split {
-			l.Branches[i] = b.split[i].summary().State
+			l.Branches[i] = b.split[i].summed().state
 		}
 		return l
 	}
@@ -65,7 +65,7 @@ func (t *Tree) Level(p Place) Level {
 }
 
 func (n *node) item() Item {
-	return Item{n.name, n.hash, n.below.summary().State}
+	return Item{n.name, n.hash(), n.children().summed().state}
 }
 
 // A Step is what follows from comparing one Level of a peer with the own tree.
@@ -139,23 +139,23 @@ func (t *Tree) compareList(theirs Level, s *Step) {
 		path := Join(theirs.Dir, item.Name)
 		var n *node
 		if dir != nil {
-			n = dir.below.find(item.Name)
+			n = dir.children().find(item.Name)
 		}
 		if n == nil {
 			n = &node{}
 		}
 		switch {
-		case item.Entry == n.hash:
+		case item.Entry == n.hash():
 		case item.Entry.IsZero():
 			s.Absent = append(s.Absent, path)
 		default:
 			s.Entries = append(s.Entries, path)
 		}
-		below := n.below.summary().State
+		below := n.children().summed().state
 		switch {
 		case item.Below == below:
 		case item.Below.IsZero():
-			t.absentIn(&n.below, path, s)
+			t.absentIn(n.children(), path, s)
 		case below.IsZero():
 			s.Subtrees = append(s.Subtrees, path)
 		default:
@@ -176,10 +176,10 @@ func (t *Tree) absentIn(b *bucket, dir string, s *Step) {
 }
 
 func (t *Tree) absent(n *node, path string, s *Step) {
-	if n.entry != nil {
+	if !n.none() {
 		s.Absent = append(s.Absent, path)
 	}
-	t.absentIn(&n.below, path, s)
+	t.absentIn(n.children(), path, s)
 }
 
 // check tells whether the prefix of p is one that a tree can have. The last nibble never leads to branches.

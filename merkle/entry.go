@@ -147,7 +147,8 @@ func DecodeEntry(b []byte) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(e.Append(nil), b) {
+	var scratch [512]byte
+	if !bytes.Equal(e.Append(scratch[:0]), b) {
 		e.raw = bytes.Clone(b)
 	}
 	return e, nil
@@ -274,6 +275,9 @@ func SameXattrs(a, b []Xattr) bool {
 func SameContent(a, b *Entry) bool {
 	return a.Kind == b.Kind && a.Content == b.Content && a.Target == b.Target
 }
+
+// SameEntry tells whether a and b are the same, version and all; or both nil.
+func SameEntry(a, b *Entry) bool { return a == b || (a != nil && b != nil && a.Hash() == b.Hash()) }
 
 // WithVersion returns an entry with the attributes of e, unknown ones included, and version v.
 func (e *Entry) WithVersion(v Version) *Entry {

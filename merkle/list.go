@@ -37,16 +37,16 @@ func (l *Listing) list(dir *node, path, after string, depth int, yield func(stri
 	name, rest := step(after)
 	deeper := l.Depth == 0 || depth < l.Depth
 	if name != "" && deeper {
-		if n := dir.below.find(name); n != nil && l.shown(n) && !l.list(n, Join(path, name), rest, depth+1, yield) {
+		if n := dir.children().find(name); n != nil && l.shown(n) && !l.list(n, Join(path, name), rest, depth+1, yield) {
 			return false
 		}
 	}
-	for n := range dir.below.after(name) {
+	for n := range dir.children().after(name) {
 		if !l.shown(n) {
 			continue
 		}
 		p := Join(path, n.name)
-		if (n.entry == nil || n.entry.Live() || l.Deleted) && !yield(p, n.entry) {
+		if (n.none() || n.live() || l.Deleted) && !yield(p, n.entry()) {
 			return false
 		}
 		if deeper && !l.list(n, p, "", depth+1, yield) {
@@ -57,7 +57,9 @@ func (l *Listing) list(dir *node, path, after string, depth int, yield func(stri
 }
 
 // shown tells whether n or something below it is to be listed.
-func (l *Listing) shown(n *node) bool { return l.Deleted || n.summary().names > 0 }
+func (l *Listing) shown(n *node) bool {
+	return l.Deleted || n.live() || n.children().summed().names > 0
+}
 
 // after yields the nodes of b whose names come after name, in their order: the lists of the trie are merged.
 func (b *bucket) after(name string) iter.Seq[*node] {

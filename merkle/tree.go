@@ -15,7 +15,11 @@ import (
 // list; more of them hang in a 16-way trie by the hash of their names, so that one edit among 100,000 entries costs a
 // few hashes, and a diff sends what differs. That a bucket is split says only how many children there are, so equal
 // sets of entries have equal hashes, whatever happened before.
-type Tree struct{ top node }
+type Tree struct {
+	top      node
+	versions versions
+	spare    []node // made ahead
+}
 
 // bucketSize is the most children that one list holds. Part of the format, since hashes depend on it.
 const bucketSize = 64
@@ -29,23 +33,51 @@ type Summary struct {
 	Bytes int64 // of files
 }
 
-func (s *sums) add(o sums) {
-	s.names += o.names
-	s.Files += o.Files
-	s.Dirs += o.Dirs
-	s.Symlinks += o.Symlinks
-	s.Tombstones += o.Tombstones
-	s.Bytes += o.Bytes
+// sums are what is remembered of a bucket: its Summary, in fewer bytes.
+type sums struct {
+	state, content Hash
+	files, dirs, symlinks,
+	tombstones uint32
+	names uint32 // children that are live, or have something live below
+	bytes int64
 }
 
-func (s *Summary) live() int { return s.Files + s.Dirs + s.Symlinks }
+func (s *sums) add(o *sums) {
+	s.names += o.names
+	s.files += o.files
+	s.dirs += o.dirs
+	s.symlinks += o.symlinks
+	s.tombstones += o.tombstones
+	s.bytes += o.bytes
+}
 
-// A node is a name in a directory: its entry, nil where only something below it is known, and what lies below it.
+func (s *sums) live() uint32 { return s.files + s.dirs + s.symlinks }
+
+func (s *sums) summary() Summary {
+	return Summary{
+		State: s.state, Content: s.content, Bytes: s.bytes,
+		Files: int(s.files), Dirs: int(s.dirs), Symlinks: int(s.symlinks), Tombstones: int(s.tombstones),
+	}
+}
+
+// A node is a name in a directory: its entry, none where only something below it is known, and what lies below it.
 type node struct {
-	name  string
-	entry *Entry
-	hash  Hash   // of entry
-	below bucket // children
+	name string
+	packed
+	below *bucket // children; nil: none
+}
+
+// nothing is what lies below a node without children, and noSums its sums. They are never written to.
+var (
+	nothing bucket
+	noSums  sums
+)
+
+func (n *node) children() *bucket {
+	if n.below == nil {
+		return &nothing
+	}
+	return n.below
 }
 
 // A bucket is a list of nodes sorted by name, or, with more than bucketSize of them, sixteen buckets.
@@ -56,25 +88,32 @@ type bucket struct {
 	sums  *sums // nil: to be computed, or empty
 }
 
-// sums are what is remembered of a bucket.
-type sums struct {
-	Summary
-	names int // children that are live, or have something live below
-}
-
 // place returns the nibbles that lead to a name's bucket.
 func place(name string) Hash { return nameDomain.sum([]byte(name)) }
 
 func nibble(h Hash, depth int) int { return int(h[depth/2]>>(4*(1-depth%2))) & 15 }
 
-func (b *bucket) find(name string) *node {
-	if b.split != nil {
-		at := place(name)
-		for depth := 0; b.split != nil; depth++ {
-			b = &b.split[nibble(at, depth)]
-		}
+// A way is a name on its way to its bucket. It is hashed once, where it meets a trie.
+type way struct {
+	name   string
+	place  Hash
+	hashed bool
+}
+
+func (w *way) nibble(depth int) int {
+	if !w.hashed {
+		w.place, w.hashed = place(w.name), true
 	}
-	if i, ok := b.index(name); ok {
+	return nibble(w.place, depth)
+}
+
+func (b *bucket) find(name string) *node { return b.findBy(&way{name: name}) }
+
+func (b *bucket) findBy(w *way) *node {
+	for depth := 0; b.split != nil; depth++ {
+		b = &b.split[w.nibble(depth)]
+	}
+	if i, ok := b.index(w.name); ok {
 		return b.list[i]
 	}
 	return nil
@@ -84,58 +123,68 @@ func (b *bucket) index(name string) (int, bool) {
 	return slices.BinarySearchFunc(b.list, name, func(n *node, name string) int { return strings.Compare(n.name, name) })
 }
 
-// touch returns the node called name for a change, made where there is none; all sums on the way are forgotten.
-func (b *bucket) touch(name string) *node {
-	if n := b.find(name); n != nil {
-		b.forget(name)
-		return n
+// spareNodes are made at a time: 4 KiB, so that what stays for long does not lie scattered among what does not, which would
+// keep whole pages from being given back.
+const spareNodes = 42
+
+// touch returns the child of n called name for a change, made where there is none; all sums on the way are forgotten.
+func (t *Tree) touch(n *node, name string) *node {
+	if n.below == nil {
+		n.below = new(bucket)
 	}
-	n := &node{name: name}
-	b.insert(n, 0)
-	return n
+	w := &way{name: name}
+	if c := n.below.findBy(w); c != nil {
+		n.below.forget(w)
+		return c
+	}
+	if len(t.spare) == 0 {
+		t.spare = make([]node, spareNodes)
+	}
+	c := &t.spare[0]
+	t.spare = t.spare[1:]
+	c.name = name
+	n.below.insert(c, w, 0)
+	return c
 }
 
-// forget drops the sums on the way to name.
-func (b *bucket) forget(name string) {
+// forget drops the sums on the way to a name.
+func (b *bucket) forget(w *way) {
 	b.sums = nil
-	if b.split == nil {
-		return
-	}
-	at := place(name)
 	for depth := 0; b.split != nil; depth++ {
-		b = &b.split[nibble(at, depth)]
+		b = &b.split[w.nibble(depth)]
 		b.sums = nil
 	}
 }
 
-func (b *bucket) insert(n *node, depth int) {
+func (b *bucket) insert(n *node, w *way, depth int) {
 	b.count++
 	b.sums = nil
 	if b.split == nil && b.count > bucketSize {
 		b.split = new([16]bucket)
 		for _, old := range b.list {
-			b.split[nibble(place(old.name), depth)].insert(old, depth+1)
+			to := &way{name: old.name}
+			b.split[to.nibble(depth)].insert(old, to, depth+1)
 		}
 		b.list = nil
 	}
 	if b.split != nil {
-		b.split[nibble(place(n.name), depth)].insert(n, depth+1)
+		b.split[w.nibble(depth)].insert(n, w, depth+1)
 		return
 	}
 	i, _ := b.index(n.name)
 	b.list = slices.Insert(b.list, i, n)
 }
 
-// remove takes name, which must be there, out of b.
-func (b *bucket) remove(name string, depth int) {
+// remove takes a name, which must be there, out of b.
+func (b *bucket) remove(w *way, depth int) {
 	b.count--
 	b.sums = nil
 	if b.split == nil {
-		i, _ := b.index(name)
+		i, _ := b.index(w.name)
 		b.list = slices.Delete(b.list, i, i+1)
 		return
 	}
-	b.split[nibble(place(name), depth)].remove(name, depth+1)
+	b.split[w.nibble(depth)].remove(w, depth+1)
 	if b.count <= bucketSize {
 		b.list = slices.SortedFunc(b.all(), func(a, c *node) int { return strings.Compare(a.name, c.name) })
 		b.split = nil
@@ -164,44 +213,45 @@ func (b *bucket) each(yield func(*node) bool) bool {
 	return true
 }
 
-// summary returns the sums of b, which hashes of what changed since the last call.
-func (b *bucket) summary() sums {
+// summed returns the sums of b, which hashes what changed since the last call. They are not to be written to.
+func (b *bucket) summed() *sums {
 	if b.sums != nil {
-		return *b.sums
+		return b.sums
 	}
 	if b.count == 0 {
-		return sums{}
+		return &noSums
 	}
-	var s sums
+	s := new(sums)
 	if b.split != nil {
 		for i := range b.split {
-			s.add(b.split[i].summary())
+			s.add(b.split[i].summed())
 		}
 	} else {
 		for _, n := range b.list {
-			s.add(n.summary())
+			own := n.count()
+			s.add(&own)
 		}
 	}
-	s.State = b.stateHash()
-	s.Content = b.contentHash(s.names)
-	b.sums = &s
+	s.state = b.stateHash()
+	s.content = b.contentHash(s.names)
+	b.sums = s
 	return s
 }
 
-// summary counts n itself and what lies below it. Its State and Content are those below.
-func (n *node) summary() sums {
-	s := n.below.summary()
+// count counts n itself and what lies below it.
+func (n *node) count() sums {
+	s := *n.children().summed()
 	switch {
-	case n.entry == nil:
-	case n.entry.Kind == Tombstone:
-		s.Tombstones++
-	case n.entry.Kind == File:
-		s.Files++
-		s.Bytes += n.entry.Size
-	case n.entry.Kind == Symlink:
-		s.Symlinks++
+	case n.none():
+	case n.kind == Tombstone:
+		s.tombstones++
+	case n.kind == File:
+		s.files++
+		s.bytes += n.size
+	case n.kind == Symlink:
+		s.symlinks++
 	default:
-		s.Dirs++
+		s.dirs++
 	}
 	s.names = min(1, s.live())
 	return s
@@ -213,15 +263,14 @@ func (b *bucket) stateHash() Hash {
 	if b.split != nil {
 		var row [16 * HashSize]byte
 		for i := range b.split {
-			s := b.split[i].summary()
-			copy(row[i*HashSize:], s.State[:])
+			s := b.split[i].summed()
+			copy(row[i*HashSize:], s.state[:])
 		}
 		return trieDomain.sum(row[:])
 	}
 	buf := make([]byte, 0, len(b.list)*itemSize)
 	for _, n := range b.list {
-		below := n.below.summary()
-		buf = appendItem(buf, n.name, n.hash, below.State)
+		buf = appendItem(buf, n.name, n.hash(), n.children().summed().state)
 	}
 	return listDomain.sum(buf)
 }
@@ -238,15 +287,15 @@ func appendItem(b []byte, name string, entry, below Hash) []byte {
 
 // contentHash is stateHash over live children and content hashes. Whether it is a list depends on how many are live,
 // never on tombstones. A directory that is there only for what lies below it counts as any other.
-func (b *bucket) contentHash(live int) Hash {
+func (b *bucket) contentHash(live uint32) Hash {
 	if live == 0 {
 		return Hash{}
 	}
 	if live > bucketSize {
 		var row [16 * HashSize]byte
 		for i := range b.split {
-			s := b.split[i].summary()
-			copy(row[i*HashSize:], s.Content[:])
+			s := b.split[i].summed()
+			copy(row[i*HashSize:], s.content[:])
 		}
 		return trieDomain.sum(row[:])
 	}
@@ -254,8 +303,7 @@ func (b *bucket) contentHash(live int) Hash {
 	slices.SortFunc(nodes, func(a, c *node) int { return strings.Compare(a.name, c.name) })
 	buf := make([]byte, 0, len(nodes)*itemSize)
 	for _, n := range nodes {
-		below := n.below.summary()
-		buf = appendItem(buf, n.name, n.contentHash(), below.Content)
+		buf = appendItem(buf, n.name, n.contentHash(), n.children().summed().content)
 	}
 	return listDomain.sum(buf)
 }
@@ -264,25 +312,18 @@ func (b *bucket) contentHash(live int) Hash {
 func (b *bucket) live(to []*node) []*node {
 	if b.split != nil {
 		for i := range b.split {
-			if c := &b.split[i]; c.summary().names > 0 {
+			if c := &b.split[i]; c.summed().names > 0 {
 				to = c.live(to)
 			}
 		}
 		return to
 	}
 	for _, n := range b.list {
-		if n.summary().names > 0 {
+		if n.live() || n.children().summed().names > 0 {
 			to = append(to, n)
 		}
 	}
 	return to
-}
-
-func (n *node) contentHash() Hash {
-	if n.entry.Live() {
-		return n.entry.ContentHash()
-	}
-	return Hash{}
 }
 
 // step splits the first name off a path.
@@ -296,7 +337,7 @@ func (t *Tree) at(path string) *node {
 	for path != "" && n != nil {
 		var name string
 		name, path = step(path)
-		n = n.below.find(name)
+		n = n.children().find(name)
 	}
 	return n
 }
@@ -304,7 +345,7 @@ func (t *Tree) at(path string) *node {
 // Get returns the entry at path, nil if there is none.
 func (t *Tree) Get(path string) *Entry {
 	if n := t.at(path); n != nil {
-		return n.entry
+		return n.entry()
 	}
 	return nil
 }
@@ -315,9 +356,9 @@ func (t *Tree) Put(path string, e *Entry) {
 	for path != "" {
 		var name string
 		name, path = step(path)
-		n = n.below.touch(name)
+		n = t.touch(n, name)
 	}
-	n.entry, n.hash = e, e.Hash()
+	n.packed = t.versions.pack(e)
 }
 
 // Remove drops the entry at path, as if it had never been: no tombstone is left. What lies below it stays.
@@ -329,25 +370,29 @@ func (t *Tree) Remove(path string) {
 
 func (b *bucket) drop(path string) {
 	name, rest := step(path)
-	n := b.find(name)
-	b.forget(name)
+	w := &way{name: name}
+	n := b.findBy(w)
+	b.forget(w)
 	if rest == "" {
-		n.entry, n.hash = nil, Hash{}
+		n.packed = packed{}
 	} else {
 		n.below.drop(rest)
 	}
-	if n.entry == nil && n.below.count == 0 {
-		b.remove(name, 0)
+	if n.below != nil && n.below.count == 0 {
+		n.below = nil
+	}
+	if n.none() && n.below == nil {
+		b.remove(w, 0)
 	}
 }
 
 // Root returns the summary of the whole tree.
-func (t *Tree) Root() Summary { return t.top.below.summary().Summary }
+func (t *Tree) Root() Summary { return t.top.children().summed().summary() }
 
 // Below returns the summary of what lies below path, path itself not counted.
 func (t *Tree) Below(path string) Summary {
 	if n := t.at(path); n != nil {
-		return n.below.summary().Summary
+		return n.children().summed().summary()
 	}
 	return Summary{}
 }
@@ -359,13 +404,13 @@ func (t *Tree) State(path string) Hash {
 	if n == nil {
 		return Hash{}
 	}
-	return listDomain.sum(appendItem(nil, "", n.hash, n.below.summary().State))
+	return listDomain.sum(appendItem(nil, "", n.hash(), n.children().summed().state))
 }
 
 // HasLive tells whether something live lies below path.
 func (t *Tree) HasLive(path string) bool {
-	s := t.Below(path)
-	return s.live() > 0
+	n := t.at(path)
+	return n != nil && n.children().summed().live() > 0
 }
 
 // Children yields the names and entries of the directory at path, in no order; an entry is nil where only something
@@ -373,7 +418,7 @@ func (t *Tree) HasLive(path string) bool {
 func (t *Tree) Children(path string) iter.Seq2[string, *Entry] {
 	return func(yield func(string, *Entry) bool) {
 		if n := t.at(path); n != nil {
-			n.below.each(func(c *node) bool { return yield(c.name, c.entry) })
+			n.children().each(func(c *node) bool { return yield(c.name, c.entry()) })
 		}
 	}
 }
@@ -389,9 +434,9 @@ func (t *Tree) All(path string) iter.Seq2[string, *Entry] {
 }
 
 func (n *node) walk(path string, yield func(string, *Entry) bool) bool {
-	return n.below.each(func(c *node) bool {
+	return n.children().each(func(c *node) bool {
 		p := Join(path, c.name)
-		if c.entry != nil && !yield(p, c.entry) {
+		if !c.none() && !yield(p, c.entry()) {
 			return false
 		}
 		return c.walk(p, yield)
@@ -417,13 +462,35 @@ func SplitPath(path string) (dir, name string) {
 // DropTombstones removes the tombstones at or below the horizon, which every member has seen, and returns their paths.
 func (t *Tree) DropTombstones(horizon Vector) []string {
 	var gone []string
-	for path, e := range t.All("") {
-		if e.Kind == Tombstone && horizon.Covers(e.Version.Vector) {
+	t.top.children().tombstones("", func(path string, n *node) {
+		if e := n.value(); horizon.Covers(e.Version.Vector) {
 			gone = append(gone, path)
 		}
-	}
+	})
 	for _, path := range gone {
 		t.Remove(path)
 	}
 	return gone
+}
+
+// tombstones calls each with every tombstone in b, which is in the directory at dir, and below. It goes only where there may be
+// any: the horizon rises after every edit.
+func (b *bucket) tombstones(dir string, each func(path string, n *node)) {
+	if b.sums != nil && b.sums.tombstones == 0 {
+		return
+	}
+	if b.split != nil {
+		for i := range b.split {
+			b.split[i].tombstones(dir, each)
+		}
+		return
+	}
+	for _, n := range b.list {
+		if n.kind == Tombstone {
+			each(Join(dir, n.name), n)
+		}
+		if n.below != nil {
+			n.below.tombstones(Join(dir, n.name), each)
+		}
+	}
 }

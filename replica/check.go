@@ -360,7 +360,7 @@ func (c *checker) lookAgain(path string) (it checked, settled bool, err error) {
 func (it checked) sameAs(other checked) bool {
 	mine, others := it.disk, other.disk
 	mine.Looked, others.Looked = 0, 0
-	same := it.entry == other.entry && mine == others && it.suspect == other.suspect && (it.err == nil) == (other.err == nil)
+	same := merkle.SameEntry(it.entry, other.entry) && mine == others && it.suspect == other.suspect && (it.err == nil) == (other.err == nil)
 	if it.info.Kind == beneath.Dir && it.disk.Kind == merkle.Dir { // what is done in it is nothing to it
 		return same && other.info.Kind == beneath.Dir && it.info.Mode == other.info.Mode && it.info.Inode == other.info.Inode
 	}

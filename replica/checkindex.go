@@ -232,7 +232,7 @@ func (c *checker) checkList(it checked) error {
 		return nil
 	}
 	same := true
-	_, list, ok, err := c.written(it.path, func() { same = c.r.tree.Get(it.path) == it.entry })
+	_, list, ok, err := c.written(it.path, func() { same = merkle.SameEntry(c.r.tree.Get(it.path), it.entry) })
 	if err != nil || !ok || !same || sound(list) {
 		return err
 	}

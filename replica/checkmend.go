@@ -5,6 +5,7 @@ import (
 
 	"resonate/control"
 	"resonate/index"
+	"resonate/merkle"
 )
 
 // mend puts right what differs at a path, or sets going what does, and says so in d.
@@ -49,7 +50,7 @@ func (c *checker) mendList(it checked, d *control.Difference) error {
 	}
 	return c.loop(func() {
 		rec := c.r.records[it.path]
-		if c.r.tree.Get(it.path) != it.entry || rec == nil || rec.disk != it.disk {
+		if !merkle.SameEntry(c.r.tree.Get(it.path), it.entry) || rec == nil || rec.disk != it.disk {
 			return
 		}
 		rec.blocks = list
@@ -66,7 +67,7 @@ func (c *checker) mendList(it checked, d *control.Difference) error {
 // holds goes to the history then; it is never published, unless the user approves it.
 func (r *Replica) mendContent(it checked) (done string, mended bool) {
 	rec := r.records[it.path]
-	if rec == nil || r.tree.Get(it.path) != it.entry || r.unpublished(it.path) {
+	if rec == nil || !merkle.SameEntry(r.tree.Get(it.path), it.entry) || r.unpublished(it.path) {
 		return "it changed meanwhile: check again", false
 	}
 	if it.content.Root() == it.entry.Content {
