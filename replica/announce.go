@@ -212,8 +212,8 @@ func (r *Replica) describe(a *syncproto.Announcement, e *merkle.Entry, rec *reco
 			a.Hint = info.MTime
 		}
 	case merkle.File:
-		if rec.blocks != nil {
-			a.SetBlocks(rec.blocks)
+		if rec.blocks() != nil {
+			a.SetBlocks(rec.blocks())
 		} else if list, err := r.index.Blocks(a.Path); err == nil && list.Root() == e.Content {
 			a.SetBlocks(list)
 		}

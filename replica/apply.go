@@ -57,7 +57,7 @@ func (r *Replica) finish(in *incoming, e *merkle.Entry) {
 	if e.IsDir() {
 		r.endLeft(in.path)
 	}
-	if dir, _ := merkle.SplitPath(in.path); r.records[dir] != nil && r.records[dir].hint != 0 {
+	if dir, _ := merkle.SplitPath(in.path); r.records[dir] != nil && r.records[dir].hint() != 0 {
 		r.hints[dir] = true
 	}
 }
@@ -128,7 +128,7 @@ func (r *Replica) otherHere(path string) error {
 // diskAt returns what of the agreed version is on disk.
 func (r *Replica) diskAt(path string) index.Disk {
 	if rec := r.records[path]; rec != nil && !rec.behind {
-		return rec.disk
+		return rec.disk()
 	}
 	return index.Disk{}
 }
@@ -147,7 +147,7 @@ func (r *Replica) put(p *putting) error {
 	path, e := p.in.path, p.entry
 	have := r.diskAt(path)
 	if rec := r.records[path]; p.in.absent && rec != nil {
-		have = rec.disk // of an earlier version, perhaps
+		have = rec.disk() // of an earlier version, perhaps
 	}
 	if p.in.reinstate || r.held[path] != nil {
 		have = r.diskNow(path)

@@ -88,8 +88,8 @@ func (r *Replica) attributesDiffer(path string, info beneath.Info, event bool, a
 // lookedAt notes that the attributes of path were found as recorded. Only a scan has that written down: it would have them read again
 // at the next start.
 func (r *Replica) lookedAt(path string, disk index.Disk, scan bool) {
-	if rec := r.records[path]; rec != nil && rec.disk.Looked < disk.Looked {
-		rec.disk.Looked = disk.Looked
+	if rec := r.records[path]; rec != nil && rec.disk().Looked < disk.Looked {
+		rec.looked = disk.Looked
 		if scan {
 			r.touch(path)
 		}
@@ -242,9 +242,9 @@ var (
 // leftHalfway notes what is at path after its attributes could not be set in all: that was no user.
 func (r *Replica) leftHalfway(path string) {
 	rec, now := r.record(path), r.diskNow(path)
-	if now.Kind == rec.disk.Kind && now.Inode == rec.disk.Inode {
-		rec.disk = withAttributes(rec.disk, now)
-		rec.disk.Mode = now.Mode
+	if now.Kind == rec.disk().Kind && now.Inode == rec.disk().Inode {
+		rec.setDisk(withAttributes(rec.disk(), now))
+		rec.mode = now.Mode
 	}
 }
 

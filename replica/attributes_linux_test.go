@@ -259,7 +259,7 @@ func TestScanSeesAttributes(t *testing.T) {
 		var changed []string
 		n.tune = func(r *Replica) {
 			for p, rec := range r.records {
-				if info, err := r.root.Lstat(p); err == nil && info.Kind == beneath.File && r.unread(rec.disk, info, false) {
+				if info, err := r.root.Lstat(p); err == nil && info.Kind == beneath.File && r.unread(rec.disk(), info, false) {
 					changed = append(changed, p)
 				}
 			}

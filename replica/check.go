@@ -227,7 +227,7 @@ func (c *checker) page(dir string, names []string) (dirs []string, err error) {
 func (r *Replica) recorded(path string) checked {
 	it := checked{path: path, entry: r.tree.Get(path)}
 	if rec := r.records[path]; rec != nil {
-		it.disk, it.suspect = rec.disk, rec.suspect
+		it.disk, it.suspect = rec.disk(), rec.suspect
 	}
 	it.ignored, it.left = r.ignoresKnown(path) || r.isShelved(path), r.left[path]
 	it.holds = it.entry.IsDir() || it.disk.Kind == merkle.Dir || r.tree.HasLive(path)

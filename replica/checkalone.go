@@ -114,7 +114,8 @@ func (c *checker) openAlone() (readable bool, err error) {
 func (c *checker) loadAlone() error {
 	r := c.r
 	flaws, err := r.index.Verify(func(path string, rec index.Record, _ merkle.BlockList) error {
-		return errors.Join(r.loadRecord(path, rec), context.Cause(c.ctx))
+		r.loadRecord(path, rec)
+		return context.Cause(c.ctx)
 	})
 	if err != nil {
 		return err

@@ -50,10 +50,10 @@ func (c *checker) mendList(it checked, d *control.Difference) error {
 	}
 	return c.loop(func() {
 		rec := c.r.records[it.path]
-		if !merkle.SameEntry(c.r.tree.Get(it.path), it.entry) || rec == nil || rec.disk != it.disk {
+		if !merkle.SameEntry(c.r.tree.Get(it.path), it.entry) || rec == nil || rec.disk() != it.disk {
 			return
 		}
-		rec.blocks = list
+		rec.setBlocks(list)
 		if c.live {
 			c.r.touch(it.path)
 		} else {
@@ -90,7 +90,7 @@ func (r *Replica) mendContent(it checked) (done string, mended bool) {
 // published.
 func (r *Replica) suspected(rec *record) {
 	rec.suspect = true
-	rec.disk.Inode = 0
+	rec.inode = 0
 }
 
 // fromPeers adds to what was done that it takes a peer, where none is connected.
@@ -125,7 +125,7 @@ func (c *checker) mendAlone(it checked, d *control.Difference) {
 		d.Repair = "marked: once the daemon runs, what is here goes to the history, and what was agreed is fetched again from a peer"
 	case "record":
 		if rec != nil {
-			rec.disk = index.Disk{}
+			rec.setDisk(index.Disk{})
 		}
 		if it.entry.Live() && it.info.Kind == 0 {
 			d.Repair = "check again once the daemon runs, and peers are connected"

@@ -339,7 +339,7 @@ func (r *Replica) raiseHorizon(h merkle.Vector) {
 // must drop it again: no peer would take it, and the trees would differ for ever.
 func (r *Replica) dropTombstones() {
 	for _, path := range r.tree.DropTombstones(r.horizon) {
-		if rec := r.records[path]; rec != nil && rec.disk.Kind == 0 {
+		if rec := r.records[path]; rec != nil && rec.disk().Kind == 0 {
 			delete(r.records, path)
 		}
 		r.dirty[path] = true

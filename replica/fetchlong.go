@@ -43,7 +43,7 @@ type longFetch struct {
 func (r *Replica) fetchLong(j *fetchJob, peers []*peer, twin string) {
 	l := &longFetch{own: ownPlaces{twin: twin, kept: r.takePart(j.path, j.entry.Content)}}
 	if rec := r.records[j.path]; rec != nil {
-		l.own.base = rec.blocks
+		l.own.base = rec.blocks()
 	}
 	slices.SortStableFunc(peers, func(a, b *peer) int { return int(a.link.RTT() - b.link.RTT()) }) // the nearest prepares
 	for _, p := range peers {

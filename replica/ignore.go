@@ -53,7 +53,7 @@ func (r *Replica) staysBehind(path string) bool {
 func (r *Replica) ignoresKnown(path string) bool {
 	kind := merkle.Kind(0)
 	if rec := r.records[path]; rec != nil {
-		kind = rec.disk.Kind
+		kind = rec.disk().Kind
 	}
 	if e := r.tree.Get(path); kind == 0 && e != nil {
 		kind = e.Kind
@@ -79,7 +79,7 @@ func (r *Replica) foundIgnored(path string, info beneath.Info, scan bool) {
 		return
 	}
 	r.cover(path)
-	if rec := r.records[path]; info.Kind == beneath.Dir || (rec != nil && rec.disk.Kind == merkle.Dir) {
+	if rec := r.records[path]; info.Kind == beneath.Dir || (rec != nil && rec.disk().Kind == merkle.Dir) {
 		for below := range r.tree.All(path) {
 			r.cover(below)
 		}
@@ -96,7 +96,7 @@ func (r *Replica) cover(path string) {
 			r.withdraw(path)
 		}
 	}
-	if rec := r.records[path]; rec != nil && rec.disk.Kind != 0 && !rec.ignored {
+	if rec := r.records[path]; rec != nil && rec.disk().Kind != 0 && !rec.ignored {
 		rec.ignored, rec.suspect = true, false
 		r.touch(path)
 	}
@@ -116,7 +116,7 @@ func (r *Replica) missingIgnored(path string) bool {
 	if rec != nil && rec.ignored {
 		r.dropDisk(path)
 	}
-	if rec == nil || rec.disk.Kind == 0 {
+	if rec == nil || rec.disk().Kind == 0 {
 		r.unchanged(path)
 		r.fetchAbsent(path)
 		return true
@@ -144,7 +144,7 @@ func (r *Replica) uncover(path string, info beneath.Info) bool {
 	if !rec.behind {
 		return false
 	}
-	if !sameDisk(rec.disk, info) || !r.tree.Get(path).Live() {
+	if !sameDisk(rec.disk(), info) || !r.tree.Get(path).Live() {
 		r.dropDisk(path)
 		return false
 	}
@@ -194,11 +194,12 @@ func (r *Replica) agreeUnseen(in *incoming, plan reconcile.Plan) {
 	}
 	mine, rec := r.tree.Get(in.path), r.records[in.path]
 	switch {
-	case rec == nil || rec.disk.Kind == 0 || mine.ContentHash() == plan.Entry.ContentHash():
-	case plan.Entry.Kind != rec.disk.Kind:
+	case rec == nil || rec.disk().Kind == 0 || mine.ContentHash() == plan.Entry.ContentHash():
+	case plan.Entry.Kind != rec.disk().Kind:
 		r.dropDisk(in.path)
-	case rec.disk.Kind != merkle.Dir:
-		rec.ignored, rec.behind, rec.blocks = true, true, nil
+	case rec.disk().Kind != merkle.Dir:
+		rec.ignored, rec.behind = true, true
+		rec.setBlocks(nil)
 		r.touch(in.path)
 	}
 	in.hint = 0
@@ -328,7 +329,7 @@ func (r *Replica) leaveDir(dir string) {
 // findLeft finds the directories that stand here and are not agreed, as an earlier run has left them.
 func (r *Replica) findLeft() {
 	for path, rec := range r.records {
-		if rec.disk.Kind == merkle.Dir && !r.tree.Get(path).Live() {
+		if rec.disk().Kind == merkle.Dir && !r.tree.Get(path).Live() {
 			r.left[path] = true
 		}
 	}

@@ -75,8 +75,8 @@ func (r *Replica) joinLinks() {
 	}
 	if unknown {
 		for path, rec := range r.records {
-			if found[rec.disk.Inode] != nil && rec.disk.Kind == merkle.File {
-				names[rec.disk.Inode] = append(names[rec.disk.Inode], path)
+			if found[rec.disk().Inode] != nil && rec.disk().Kind == merkle.File {
+				names[rec.disk().Inode] = append(names[rec.disk().Inode], path)
 			}
 		}
 	}
@@ -212,9 +212,9 @@ func (r *Replica) alsoAt(path string) {
 	from := r.diskAt(path)
 	for _, q := range r.siblings(path) {
 		rec := r.record(q)
-		refused := rec.disk.Refused
-		rec.disk = from
-		rec.disk.Refused = refused
+		disk := from
+		disk.Refused = rec.disk().Refused
+		rec.setDisk(disk)
 		r.touch(q)
 	}
 }

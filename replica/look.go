@@ -108,7 +108,7 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 		return
 	}
 	rec := r.records[path]
-	if info.Kind != beneath.Dir && rec != nil && rec.disk.Kind == merkle.Dir {
+	if info.Kind != beneath.Dir && rec != nil && rec.disk().Kind == merkle.Dir {
 		r.foundMissingBelow(path, scan)
 	}
 	r.movedTo(path, info)
@@ -138,15 +138,15 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 
 func (r *Replica) foundFile(path string, info beneath.Info, scan bool) {
 	rec := r.records[path]
-	if rec != nil && rec.disk.Kind == merkle.File && rec.disk.Inode == info.Inode && rec.disk.Size == info.Size &&
-		rec.disk.MTime == info.MTime && (scan || rec.disk.Checked-rec.disk.MTime > int64(racy)) {
+	if rec != nil && rec.disk().Kind == merkle.File && rec.disk().Inode == info.Inode && rec.disk().Size == info.Size &&
+		rec.disk().MTime == info.MTime && (scan || rec.disk().Checked-rec.disk().MTime > int64(racy)) {
 		var attrs merkle.Attributes
-		e, disk := r.tree.Get(path), rec.disk
+		e, disk := r.tree.Get(path), rec.disk()
 		if e.Live() {
 			attrs = e.Attributes
 		}
 		second := info.Links > 1 && e.Live() && e.Link.IsZero()
-		if !r.attributesDiffer(path, info, !scan, &attrs, &disk) && rec.disk.Mode == info.Mode && !second {
+		if !r.attributesDiffer(path, info, !scan, &attrs, &disk) && rec.disk().Mode == info.Mode && !second {
 			r.lookedAt(path, disk, scan)
 			r.unchanged(path)
 			return
@@ -164,9 +164,9 @@ func (r *Replica) foundFile(path string, info beneath.Info, scan bool) {
 func (r *Replica) foundSimple(path string, attrs merkle.Attributes, info beneath.Info, scan bool) {
 	rec := r.records[path]
 	disk := diskOf(info)
-	same := rec != nil && sameDisk(rec.disk, info)
+	same := rec != nil && sameDisk(rec.disk(), info)
 	if same {
-		disk = rec.disk
+		disk = rec.disk()
 	}
 	differ := r.attributesDiffer(path, info, !scan, &attrs, &disk)
 	switch {
@@ -174,9 +174,9 @@ func (r *Replica) foundSimple(path string, attrs merkle.Attributes, info beneath
 		r.lookedAt(path, disk, scan)
 		r.unchanged(path)
 		return
-	case rec != nil && attrs.Kind == merkle.Dir && rec.disk.Kind == merkle.Dir && rec.disk.Mode == info.Mode &&
-		disk.XattrHash == rec.disk.XattrHash && disk.Owner == rec.disk.Owner:
-		disk.Refused = rec.disk.Refused
+	case rec != nil && attrs.Kind == merkle.Dir && rec.disk().Kind == merkle.Dir && rec.disk().Mode == info.Mode &&
+		disk.XattrHash == rec.disk().XattrHash && disk.Owner == rec.disk().Owner:
+		disk.Refused = rec.disk().Refused
 		r.setDisk(path, disk, nil) // another directory of the same name: what lies in it is looked at by itself
 		r.unchanged(path)
 		return
@@ -250,7 +250,7 @@ func (r *Replica) missing(path string, scan bool) {
 	if r.missingIgnored(path) {
 		return
 	}
-	r.gone[r.records[path].disk.Inode] = path
+	r.gone[r.records[path].disk().Inode] = path
 	r.changed(&change{path: path, scan: scan})
 }
 

@@ -146,14 +146,15 @@ func (r *Replica) relocate(from, to string, by reconcile.Author) {
 		there := to + path[len(from):]
 		e := r.tree.Get(path)
 		rec := r.records[path]
-		if e.Live() && e.Kind == merkle.File && rec != nil && rec.blocks == nil && e.Size > 0 {
-			rec.blocks, _ = r.index.Blocks(path) // they lie under the old name there
+		if e.Live() && e.Kind == merkle.File && rec != nil && rec.blocks() == nil && e.Size > 0 {
+			list, _ := r.index.Blocks(path) // they lie under the old name there
+			rec.setBlocks(list)
 		}
 		if e.Live() {
 			r.agreeUntold(there, reconcile.Moved(e, r.tree.Get(there), by))
 			r.agreeUntold(path, reconcile.Publish(e, nil, by))
 		}
-		if rec != nil && rec.disk.Kind != 0 {
+		if rec != nil && rec.disk().Kind != 0 {
 			r.records[there] = rec
 			r.records[path] = &record{}
 			r.touch(there)
@@ -229,23 +230,23 @@ func (r *Replica) move(op *operation) bool {
 		return false
 	case r.tree.Get(op.to).Live(), r.tree.HasLive(op.to), r.diskAt(op.to).Kind != 0, r.unpublished(op.to):
 		return false
-	case rec == nil || rec.disk.Kind != r.tree.Get(op.from).Kind || (dir != "" && r.diskAt(dir).Kind != merkle.Dir):
+	case rec == nil || rec.disk().Kind != r.tree.Get(op.from).Kind || (dir != "" && r.diskAt(dir).Kind != merkle.Dir):
 		return false
 	}
 	info, err := r.root.Lstat(op.from)
-	if err != nil || kindOf(info.Kind) != rec.disk.Kind || info.Inode != rec.disk.Inode {
+	if err != nil || kindOf(info.Kind) != rec.disk().Kind || info.Inode != rec.disk().Inode {
 		return false
 	}
 	e := reconcile.Moved(r.tree.Get(op.from), r.tree.Get(op.to), op.by)
-	intent := index.Intent{Path: op.to, Entry: e, Disk: rec.disk, From: op.from}
+	intent := index.Intent{Path: op.to, Entry: e, Disk: rec.disk(), From: op.from}
 	if r.respells(op) {
 		intent.Temp = r.tempName()
 	}
 	if err := r.appendIntent(intent); err != nil {
 		return r.takenApart(op, err)
 	}
-	if rec.disk.Kind != merkle.Dir {
-		r.own.add(op.to, rec.disk)
+	if rec.disk().Kind != merkle.Dir {
+		r.own.add(op.to, rec.disk())
 	}
 	err = r.inWritable(op.from, func() error {
 		return r.inWritable(op.to, func() error { return r.rename(op, intent.Temp) })
@@ -256,7 +257,7 @@ func (r *Replica) move(op *operation) bool {
 	r.relocate(op.from, op.to, op.by)
 	r.meetStamps(e.Version.Vector)
 	for _, d := range []string{op.from, op.to} {
-		if dir, _ := merkle.SplitPath(d); r.records[dir] != nil && r.records[dir].hint != 0 {
+		if dir, _ := merkle.SplitPath(d); r.records[dir] != nil && r.records[dir].hint() != 0 {
 			r.hints[dir] = true
 		}
 	}

@@ -372,7 +372,7 @@ func TestNewDirectoryOfAnOldInode(t *testing.T) {
 		if err = errors.Join(err, statErr); err != nil {
 			t.Fatal(err)
 		}
-		r.records["d"].disk.Inode = info.Inode
+		r.records["d"].inode = info.Inode
 		r.look("d", false)
 		if r.movedTo("e", info) {
 			t.Error("d, which was removed, passes for moved to e")

@@ -188,8 +188,8 @@ func (r *Replica) movedAway(guarded []*change) (n int) {
 	}
 	there := make(map[file]bool)
 	for path, rec := range r.records {
-		if c := r.changes[path]; rec.disk.Kind != merkle.Dir && (c == nil || c.attrs != nil) {
-			there[file{rec.disk.Inode, rec.disk.Size, rec.disk.MTime}] = true
+		if c := r.changes[path]; rec.disk().Kind != merkle.Dir && (c == nil || c.attrs != nil) {
+			there[file{rec.disk().Inode, rec.disk().Size, rec.disk().MTime}] = true
 		}
 	}
 	for _, c := range r.changes {
@@ -308,7 +308,7 @@ func (r *Replica) publish(c *change, by reconcile.Author) {
 	} else {
 		blocks := c.blocks
 		if rec := r.records[c.path]; c.keepBlocks && rec != nil {
-			blocks = rec.blocks
+			blocks = rec.blocks()
 		}
 		r.setDisk(c.path, c.disk, blocks)
 	}
@@ -338,7 +338,7 @@ func (r *Replica) stamped(by reconcile.Author) { r.seen = r.seen.With(by.Node, b
 func (r *Replica) dropDisk(path string) {
 	if rec := r.records[path]; rec != nil {
 		*rec = record{}
-		r.tellRefused(path, rec.disk)
+		r.tellRefused(path, rec.disk())
 		r.touch(path)
 		r.free(path)
 	}

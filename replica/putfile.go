@@ -223,14 +223,14 @@ func (r *Replica) putMetadata(p *putting, have index.Disk) error {
 			return err
 		}
 		rec := r.record(path)
-		rec.disk = withAttributes(rec.disk, have) // should the rest fail, this was no user
-		rec.disk.Mode = have.Mode
+		rec.setDisk(withAttributes(rec.disk(), have)) // should the rest fail, this was no user
+		rec.mode = have.Mode
 	}
 	if goal.Mode != have.Mode {
 		if err := r.root.Chmod("apply.chmod", path, goal.Mode&r.appliedMode()); err != nil {
 			return err
 		}
-		r.record(path).disk.Mode = goal.Mode
+		r.record(path).mode = goal.Mode
 	}
 	if e.MTime != have.MTime {
 		if err := r.root.SetMTime("apply.mtime", path, e.MTime); err != nil {
@@ -253,7 +253,7 @@ func (r *Replica) putMetadata(p *putting, have index.Disk) error {
 	rec := r.record(path)
 	disk = withAttributes(disk, have)
 	disk.Looked = time.Now().UnixNano()
-	rec.disk = disk
+	rec.setDisk(disk)
 	r.tellRefused(path, disk)
 	r.touch(path)
 	r.alsoAt(path)

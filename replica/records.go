@@ -92,7 +92,7 @@ func (r *Replica) openIndex() (err error) {
 
 // loadRecords takes over all records.
 func (r *Replica) loadRecords() error {
-	err := r.index.Load(r.loadRecord)
+	err := r.readIndex()
 	if !errors.Is(err, index.ErrDamaged) {
 		return err
 	}
@@ -104,18 +104,50 @@ func (r *Replica) loadRecords() error {
 		"values", len(flaws), "first", flaws[0].Cause)
 	clear(r.records)
 	r.tree = merkle.Tree{}
-	return r.index.Load(r.loadRecord)
+	return r.readIndex()
 }
 
-func (r *Replica) loadRecord(path string, rec index.Record) error {
-	r.records[path] = &record{disk: rec.Disk, hint: rec.Hint, suspect: rec.Suspect, ignored: rec.Ignored, behind: rec.Behind}
+// readIndex has the records taken over as they are read: reading them takes as long as putting them in their places.
+func (r *Replica) readIndex() error {
+	type item struct {
+		path string
+		index.Record
+	}
+	const batch = 512
+	read, done := make(chan []item, 4), make(chan struct{})
+	go func() {
+		defer close(done)
+		for list := range read {
+			for _, it := range list {
+				r.loadRecord(it.path, it.Record)
+			}
+		}
+	}()
+	list := make([]item, 0, batch)
+	err := r.index.Load(func(path string, rec index.Record) error {
+		if list = append(list, item{path, rec}); len(list) == batch {
+			read <- list
+			list = make([]item, 0, batch)
+		}
+		return nil
+	})
+	read <- list
+	close(read)
+	<-done
+	return err
+}
+
+func (r *Replica) loadRecord(path string, rec index.Record) {
+	known := r.newRecord()
+	known.load(rec)
+	r.records[path] = known
+	r.worked++
 	r.tellRefused(path, rec.Disk)
 	if rec.Entry != nil {
 		r.tree.Put(path, rec.Entry)
 		noteLink(r.linked, path, rec.Entry)
 		r.meetStamps(rec.Entry.Version.Vector)
 	}
-	return nil
 }
 
 // setAside moves a damaged index away.
@@ -168,7 +200,7 @@ func (r *Replica) reserve(mark merkle.Stamp) error {
 func (r *Replica) record(path string) *record {
 	rec := r.records[path]
 	if rec == nil {
-		rec = &record{}
+		rec = r.newRecord()
 		r.records[path] = rec
 	}
 	return rec
@@ -180,8 +212,8 @@ func (r *Replica) setDisk(path string, d index.Disk, blocks merkle.BlockList) {
 	if blocks != nil {
 		r.rememberList(path)
 	}
-	rec.disk = d
-	rec.blocks = blocks
+	rec.setDisk(d)
+	rec.setBlocks(blocks)
 	rec.suspect, rec.ignored, rec.behind = false, false, false
 	r.tellRefused(path, d)
 	r.touch(path)
@@ -190,6 +222,7 @@ func (r *Replica) setDisk(path string, d index.Disk, blocks merkle.BlockList) {
 // touch has the record of path written down with the next group.
 func (r *Replica) touch(path string) {
 	r.dirty[path] = true
+	r.worked++
 	if r.commit.due.IsZero() {
 		r.commit.due = time.Now().Add(commitDelay)
 	}
@@ -257,9 +290,9 @@ func (r *Replica) toIndex(path string) index.Change {
 		if rec == nil {
 			rec = &record{}
 		}
-		c.Record = &index.Record{Entry: e, Disk: rec.disk, Hint: rec.hint, Suspect: rec.suspect, Ignored: rec.ignored, Behind: rec.behind}
-		c.Blocks = rec.blocks
-		c.KeepBlocks = rec.blocks == nil && e.Live() && e.Kind == merkle.File && e.Size > 0
+		c.Record = &index.Record{Entry: e, Disk: rec.disk(), Hint: rec.hint(), Suspect: rec.suspect, Ignored: rec.ignored, Behind: rec.behind}
+		c.Blocks = rec.blocks()
+		c.KeepBlocks = rec.blocks() == nil && e.Live() && e.Kind == merkle.File && e.Size > 0
 	}
 	return c
 }
@@ -273,8 +306,8 @@ func (r *Replica) commitEnded(err error, changes []index.Change) {
 		}
 		r.commit.failed = nil
 		for _, c := range changes { // long lists lie in the index from now on
-			if rec := r.records[c.Path]; rec != nil && len(rec.blocks) > maxListInMemory && !r.dirty[c.Path] {
-				rec.blocks = nil
+			if rec := r.records[c.Path]; rec != nil && len(rec.blocks()) > maxListInMemory && !r.dirty[c.Path] {
+				rec.setBlocks(nil)
 			}
 		}
 		if len(r.dirty) > 0 && r.commit.due.IsZero() {
@@ -286,8 +319,8 @@ func (r *Replica) commitEnded(err error, changes []index.Change) {
 	r.problem(StateDir, "state cannot be written: "+err.Error(), "free space, or make the state directory "+r.place.state+" writable")
 	for _, c := range changes {
 		r.dirty[c.Path] = true
-		if rec := r.records[c.Path]; rec != nil && rec.blocks == nil {
-			rec.blocks = c.Blocks
+		if rec := r.records[c.Path]; rec != nil && rec.blocks() == nil {
+			rec.setBlocks(c.Blocks)
 		}
 	}
 	r.commit.due = time.Now().Add(2 * time.Second)
@@ -305,8 +338,8 @@ func (r *Replica) finalCommit(clean bool) error {
 
 // blockList returns the blocks of the file agreed at path.
 func (r *Replica) blockList(path string) (merkle.BlockList, error) {
-	if rec := r.records[path]; rec != nil && rec.blocks != nil {
-		return rec.blocks, nil
+	if rec := r.records[path]; rec != nil && rec.blocks() != nil {
+		return rec.blocks(), nil
 	}
 	return r.index.Blocks(path)
 }

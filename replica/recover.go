@@ -195,17 +195,17 @@ func (r *Replica) recoverEntry(i index.Intent, info beneath.Info) {
 		disk, blocks := i.Disk, i.Blocks
 		switch {
 		case i.Temp == "": // the content is as before
-			blocks = r.record(i.Path).blocks
+			blocks = r.record(i.Path).blocks()
 		case blocks == nil:
 			blocks = merkle.BlockList{}
 		}
 		r.recoverAttributes(i, mine, &disk)
 		r.setDisk(i.Path, disk, blocks)
 		if r.unclean {
-			r.records[i.Path].disk.Inode = 0 // its name may have come to the disk before its content: it is read again
+			r.records[i.Path].inode = 0 // its name may have come to the disk before its content: it is read again
 		}
 	}
-	r.record(i.Path).hint = i.Hint
+	r.record(i.Path).setHint(i.Hint)
 	r.touch(i.Path)
 }
 

@@ -123,7 +123,7 @@ func (r *Replica) removeWhole(op *operation) bool {
 	}
 	r.removed(dir, op.by)
 	parent, _ := merkle.SplitPath(dir)
-	if r.records[parent] != nil && r.records[parent].hint != 0 {
+	if r.records[parent] != nil && r.records[parent].hint() != 0 {
 		r.hints[parent] = true
 	}
 	r.resume(dir)

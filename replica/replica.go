@@ -93,7 +93,9 @@ type Replica struct {
 type state struct {
 	tree    merkle.Tree
 	records map[string]*record
+	spare   []record        // made ahead
 	dirty   map[string]bool // records to be committed
+	worked  int             // as muchWork counts, since the last rest
 	stamps  stamps
 	seen    merkle.Vector // all changes up to here are in the tree
 	horizon merkle.Vector
@@ -117,16 +119,6 @@ type state struct {
 	due        time.Time // when timer fires; zero: never
 	lastChange time.Time // of anything agreed
 	lastMarker time.Time // when the marker was last looked at
-}
-
-// A record is what is known of a path beside its entry.
-type record struct {
-	disk    index.Disk
-	hint    int64            // a directory's mtime as announced
-	blocks  merkle.BlockList // of a file; nil where the list is long and lies in the index
-	suspect bool
-	ignored bool // when last looked at: disk is what was there before
-	behind  bool // disk is of an earlier version than what is agreed, which came in while the path was ignored
 }
 
 // maxListInMemory is the longest block list kept in memory.
@@ -309,6 +301,7 @@ func (r *Replica) turn(now time.Time) {
 	r.dropOldParts(now)
 	r.talk(now)
 	r.commitWhenDue(now)
+	r.rest(now)
 	r.answerWaiters()
 }
 

@@ -148,6 +148,7 @@ func (r *Replica) compare(l listing) {
 	if r.unreadable(l.dir) {
 		r.problem(l.dir, "", "")
 	}
+	r.worked += len(l.entries) // which leave garbage
 	seen := make(map[string]bool, len(l.entries))
 	for _, e := range l.entries {
 		seen[e.Name] = true
@@ -164,7 +165,7 @@ func (r *Replica) compare(l listing) {
 			r.foundIgnored(path, e.Info, true)
 		case rec == nil && e.Info.Kind == beneath.File:
 			r.found(path, e.Info, true)
-		case rec == nil || rec.ignored || rec.behind || !sameDisk(rec.disk, e.Info) || r.unread(rec.disk, e.Info, false):
+		case rec == nil || rec.ignored || rec.behind || !sameDisk(rec.disk(), e.Info) || r.unread(rec.disk(), e.Info, false):
 			r.look(path, true)
 		}
 	}

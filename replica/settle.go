@@ -52,12 +52,12 @@ const settleDelay = 100 * time.Millisecond
 func (r *Replica) endLinger(dir string) {
 	delete(r.linger, dir)
 	rec := r.records[dir]
-	if rec == nil || rec.disk.Kind != merkle.Dir || r.tree.Get(dir).Live() {
+	if rec == nil || rec.disk().Kind != merkle.Dir || r.tree.Get(dir).Live() {
 		r.endLeft(dir)
 		return
 	}
 	if r.hasLive(dir) {
-		disk := rec.disk
+		disk := rec.disk()
 		attrs := r.dirAttributes(dir, &disk)
 		r.changed(&change{path: dir, attrs: attrs, disk: disk})
 		r.wakeIn(0)
@@ -90,8 +90,8 @@ func (r *Replica) endLingerBelow(dir string) {
 
 // hint notes a directory's mtime as a peer has it.
 func (r *Replica) hint(dir string, mtime int64) {
-	if rec := r.record(dir); rec.hint != mtime {
-		rec.hint = mtime
+	if rec := r.record(dir); rec.hint() != mtime {
+		rec.setHint(mtime)
 		r.touch(dir)
 	}
 	r.hints[dir] = true
@@ -99,11 +99,11 @@ func (r *Replica) hint(dir string, mtime int64) {
 
 func (r *Replica) setHint(dir string) {
 	rec := r.records[dir]
-	if rec == nil || rec.hint == 0 || rec.disk.Kind != merkle.Dir {
+	if rec == nil || rec.hint() == 0 || rec.disk().Kind != merkle.Dir {
 		return
 	}
-	if info, err := r.root.Lstat(dir); err == nil && info.Kind == beneath.Dir && info.MTime != rec.hint {
-		if err := r.root.SetMTime("apply.hint", dir, rec.hint); err != nil { // a hint: nothing depends on it
+	if info, err := r.root.Lstat(dir); err == nil && info.Kind == beneath.Dir && info.MTime != rec.hint() {
+		if err := r.root.SetMTime("apply.hint", dir, rec.hint()); err != nil { // a hint: nothing depends on it
 			r.log.Debug("mtime of a directory cannot be set", "path", dir, "cause", err)
 		}
 	}

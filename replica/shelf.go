@@ -105,7 +105,7 @@ func (r *Replica) openShelf() error {
 // isShelved tells whether what is agreed of a path cannot be on this disk.
 func (r *Replica) isShelved(path string) bool {
 	rec := r.records[path]
-	return rec != nil && rec.disk.Kind == 0 && saysShelved(rec.disk)
+	return rec != nil && rec.disk().Kind == 0 && saysShelved(rec.disk())
 }
 
 func saysShelved(d index.Disk) bool { return slices.Contains(refusedNames(d), refusedName) }
@@ -222,11 +222,12 @@ func (r *Replica) shelves(in *incoming, plan reconcile.Plan) (bool, error) {
 	rec := r.record(in.path)
 	switch {
 	case in.fetched != nil && in.fetched.Root() == e.Content:
-		rec.blocks = in.fetched
+		rec.setBlocks(in.fetched)
 	case mine == nil || mine.Content != e.Content:
-		rec.blocks = nil
+		rec.setBlocks(nil)
 	}
-	rec.disk, rec.suspect, rec.ignored, rec.behind = index.Disk{Refused: refusedName + "\x00"}, false, false, false
+	rec.setDisk(index.Disk{Refused: refusedName + "\x00"})
+	rec.suspect, rec.ignored, rec.behind = false, false, false
 	r.touch(in.path)
 	r.shelved[in.path] = o.twin
 	r.cluttered = true

@@ -383,7 +383,7 @@ func (r *Replica) makeWay(in *incoming) error {
 	if dir == "" || !in.theirs.Live() {
 		return nil
 	}
-	if rec := r.records[dir]; rec != nil && rec.disk.Kind == merkle.Dir {
+	if rec := r.records[dir]; rec != nil && rec.disk().Kind == merkle.Dir {
 		return nil
 	}
 	if len(r.incoming[dir]) > 0 || r.unpublished(dir) {

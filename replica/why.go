@@ -41,8 +41,8 @@ func (r *Replica) why(path string, now time.Time) control.Why {
 	w := control.Why{Path: path, Ignored: r.ignoreRule(path), Problem: r.problems[path]}
 	e, rec := r.tree.Get(path), r.records[path]
 	w.Agreed = r.agreed(path, e)
-	if rec != nil && rec.disk.Kind != 0 {
-		w.Recorded = seenOf(rec.disk)
+	if rec != nil && rec.disk().Kind != 0 {
+		w.Recorded = seenOf(rec.disk())
 		w.Recorded.Suspect = rec.suspect
 	}
 	found := r.findNow(path, &w)
@@ -183,8 +183,8 @@ func (r *Replica) agreed(path string, e *merkle.Entry) *control.Agreed {
 	for _, c := range v.Vector {
 		a.Vector = append(a.Vector, r.stampOf(c.Node, c.Stamp))
 	}
-	if rec := r.records[path]; rec != nil && rec.hint != 0 {
-		a.Hint = timeOf(rec.hint)
+	if rec := r.records[path]; rec != nil && rec.hint() != 0 {
+		a.Hint = timeOf(rec.hint())
 	}
 	return a
 }
