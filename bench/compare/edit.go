@@ -32,17 +32,9 @@ func edits(ctx context.Context, s *series, p *pair) error {
 		title string
 		write func(string, []byte) error
 	}{{"Edit by rename", replace}, {"Edit in place", overwrite}} {
-		var took []float64
-		for end := time.Now().Add(editBudget); len(took) < s.size.edits && time.Now().Before(end); {
-			path := files[r.IntN(len(files))]
-			d, err := edit(ctx, p, path, kind.write, fmt.Appendf(nil, "// %s %d\n", kind.title, r.Uint64()), r.IntN(2000))
-			if err != nil {
-				return fmt.Errorf("%s of %s: %w", kind.title, path, err)
-			}
-			took = append(took, d.Seconds()*1000)
-			if err := pauseFor(ctx, 100*time.Millisecond+time.Duration(r.IntN(300))*time.Millisecond); err != nil {
-				return err
-			}
+		took, err := editSome(ctx, s, p, r, kind.title, files, kind.write)
+		if err != nil {
+			return err
 		}
 		for _, rank := range []int{50, 95} {
 			s.report.add(fmt.Sprintf("%s to visible, p%d, ms", kind.title, rank), p.tool.name, percentile(took, rank))
@@ -52,6 +44,23 @@ func edits(ctx context.Context, s *series, p *pair) error {
 		return fmt.Errorf("after the edits the folders differ: %s%w", difference, err)
 	}
 	return nil
+}
+
+// editSome edits files picked at random, and returns what each edit took until it was visible, in milliseconds.
+func editSome(ctx context.Context, s *series, p *pair, r *rand.Rand, title string, files []string, write func(string, []byte) error) ([]float64, error) {
+	var took []float64
+	for end := time.Now().Add(editBudget); len(took) < s.size.edits && time.Now().Before(end); {
+		path := files[r.IntN(len(files))]
+		d, err := edit(ctx, p, path, write, fmt.Appendf(nil, "// %s %d\n", title, r.Uint64()), r.IntN(2000))
+		if err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", title, path, err)
+		}
+		took = append(took, d.Seconds()*1000)
+		if err := pauseFor(ctx, 100*time.Millisecond+time.Duration(r.IntN(300))*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+	return took, nil
 }
 
 // edit writes a file that begins with token and is so much longer, and times it.

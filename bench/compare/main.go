@@ -64,7 +64,7 @@ func parse(args []string, errors io.Writer) (options, error) {
 	flags.BoolVar(&o.quick, "quick", false, "a fraction of every size, to see that all of it works")
 	tools := flags.String("tools", strings.Join(titles(toolbox), ","), "the `TOOLS`, with commas between")
 	cases := flags.String("cases", strings.Join(titles(workloads), ","), "the `WORKLOADS`, with commas between")
-	files := flags.String("files", "100000", "the `NUMBERS` of files of the workload small, with commas between")
+	files := flags.String("files", "100000", "the `NUMBERS` of files of the workloads small and flat, with commas between")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +37,9 @@ func smallFiles(ctx context.Context, s *series, p *pair) error {
 		row := fmt.Sprintf("%s, CPU time in %v at rest, s", title, s.size.idle)
 		s.report.add(row, p.tool.name, (p.crew.cpu() - before).Seconds())
 	}
+	if err := editAmong(ctx, s, p, title); err != nil {
+		return err
+	}
 	if err := p.crew.stop(); err != nil {
 		return err
 	}
@@ -44,6 +50,47 @@ func smallFiles(ctx context.Context, s *series, p *pair) error {
 		}
 		return os.WriteFile(filepath.Join(p.a, "restarted"), content, 0o644)
 	}, reads(filepath.Join(p.b, "restarted"), 0, content))
+}
+
+// editAmong edits some of the files in the folder, which has many.
+func editAmong(ctx context.Context, s *series, p *pair, title string) error {
+	all, err := list(p.a)
+	if err != nil {
+		return err
+	}
+	var files []string
+	for _, path := range slices.Sorted(maps.Keys(all)) {
+		if all[path].Mode().IsRegular() {
+			files = append(files, path)
+		}
+	}
+	took, err := editSome(ctx, s, p, rand.New(noise(3)), "edit", files, replace)
+	if err == nil {
+		s.report.add(title+", edit to visible, p50, ms", p.tool.name, percentile(took, 50))
+	}
+	return err
+}
+
+// oneDirectory is smallFiles with all of them in one directory, and looks at edits alone.
+func oneDirectory(ctx context.Context, s *series, p *pair) error {
+	dir := filepath.Join(p.a, "all")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	for i := range s.size.files {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("file%07d", i)), fmt.Appendf(nil, "file %d\n", i), 0o644); err != nil {
+			return err
+		}
+	}
+	want, err := mirrored(p.a, p.b)
+	if err != nil {
+		return err
+	}
+	title := fmt.Sprintf("%d files in one directory", s.size.files)
+	if err := s.step(ctx, p, title+", first sync", false, func() error { return p.begin(ctx) }, want...); err != nil {
+		return err
+	}
+	return editAmong(ctx, s, p, title)
 }
 
 // bothSides makes many files on one side while as many are made on the other.

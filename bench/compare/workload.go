@@ -28,12 +28,16 @@ var workloads = []workload{
 	{"large", copies, largeFile},
 	{"directory", updates, wholeDirectory},
 	{small, copies, smallFiles},
+	{flat, updates, oneDirectory},
 	{"both", keepsTwo, bothSides},
 	{"conflicts", keepsTwo, conflicts},
 }
 
-// small is the workload that is run once for each number of -files.
-const small = "small"
+// small and flat are the workloads that are run once for each number of -files.
+const (
+	small = "small"
+	flat  = "flat"
+)
 
 // sizes are how much of everything there is.
 type sizes struct {
@@ -84,7 +88,7 @@ func (s *series) runAll(ctx context.Context, w workload, t tool) error {
 		return nil
 	}
 	numbers := s.o.files
-	if w.name != small {
+	if w.name != small && w.name != flat {
 		numbers = numbers[:1]
 	}
 	for _, n := range numbers {
