@@ -6,6 +6,16 @@ import (
 	"strings"
 )
 
+// Names yields the names in the directory at path, in no order; those of which only something below is known, too. The tree must
+// not change meanwhile.
+func (t *Tree) Names(path string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if n := t.at(path); n != nil {
+			n.children().each(func(c *node) bool { return yield(c.name) })
+		}
+	}
+}
+
 // A Listing says which part of a tree is to be listed, so that it can be had in pages: the last path of one is After of
 // the next.
 type Listing struct {

@@ -120,6 +120,9 @@ func checkAgainstModel(t *testing.T, tree *Tree, m model) {
 		if got, want := maps.Collect(tree.Children(dir)), m.children(dir); !sameEntries(got, want) {
 			t.Fatalf("Children(%q) = %v, want %v", dir, got, want)
 		}
+		if got, want := slices.Sorted(tree.Names(dir)), slices.Sorted(maps.Keys(m.children(dir))); !slices.Equal(got, want) {
+			t.Fatalf("Names(%q) = %q, want %q", dir, got, want)
+		}
 		below := make(model)
 		for path, e := range m {
 			if strings.HasPrefix(path, dir+"/") || dir == "" {

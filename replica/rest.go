@@ -8,13 +8,13 @@ import (
 // Much work leaves behind what is needed no more: garbage in heaps that grew with it, tables that are empty but large, block
 // lists that lie in the index by now. A replica that comes to rest after it gives all that back.
 const (
-	muchWork  = 4096 // records that were loaded, changed, or compared with the folder
+	muchWork  = 4096 // records that were loaded, changed, or compared with the folder; a quarter of them where there are more
 	restDelay = 500 * time.Millisecond
 )
 
 // rest gives memory back, once, when all is done after much work.
 func (r *Replica) rest(now time.Time) {
-	if r.worked < muchWork || !r.idle() || len(r.dirty) > 0 || r.commit.running {
+	if r.worked < max(muchWork, len(r.records)/4) || !r.idle() || len(r.dirty) > 0 || r.commit.running {
 		return
 	}
 	for _, p := range r.peers {
@@ -42,7 +42,10 @@ func (r *Replica) rest(now time.Time) {
 	if len(r.hashQueue) == 0 {
 		r.hashQueue = nil
 	}
-	r.workers.Go(debug.FreeOSMemory)
+	r.workers.Go(func() {
+		debug.FreeOSMemory()
+		debug.FreeOSMemory() // what pools hold goes the second time
+	})
 }
 
 // shrunk returns m, or, where it is empty, a small one: a map never shrinks by itself.

@@ -174,7 +174,7 @@ func (r *Replica) compare(l listing) {
 // compareMissing looks at what was known in a directory and is not listed.
 func (r *Replica) compareMissing(l listing, seen map[string]bool) {
 	var missing []string
-	for name := range r.tree.Children(l.dir) {
+	for name := range r.tree.Names(l.dir) {
 		if !seen[name] {
 			missing = append(missing, merkle.Join(l.dir, name))
 		}
