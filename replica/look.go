@@ -114,7 +114,7 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 	r.movedTo(path, info)
 	switch info.Kind {
 	case beneath.Dir:
-		if !scan {
+		if !scan && !r.timedHere(path, info) {
 			r.foundGoneIn(path) // it may be another directory than before
 		}
 		if r.unreadable(path) {

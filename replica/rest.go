@@ -3,6 +3,8 @@ package replica
 import (
 	"runtime/debug"
 	"time"
+
+	"resonate/beneath"
 )
 
 // Much work leaves behind what is needed no more: garbage in heaps that grew with it, tables that are empty but large, block
@@ -38,6 +40,7 @@ func (r *Replica) rest(now time.Time) {
 	}
 	r.dirty, r.changes, r.hashing = shrunk(r.dirty), shrunk(r.changes), shrunk(r.hashing)
 	r.incoming, r.inline, r.hints = shrunk(r.incoming), shrunk(r.inline), shrunk(r.hints)
+	r.timed = make(map[string]beneath.Info)
 	r.arriving = shrunk(r.arriving)
 	if len(r.hashQueue) == 0 {
 		r.hashQueue = nil

@@ -105,6 +105,15 @@ func (r *Replica) setHint(dir string) {
 	if info, err := r.root.Lstat(dir); err == nil && info.Kind == beneath.Dir && info.MTime != rec.hint() {
 		if err := r.root.SetMTime("apply.hint", dir, rec.hint()); err != nil { // a hint: nothing depends on it
 			r.log.Debug("mtime of a directory cannot be set", "path", dir, "cause", err)
+		} else if after, err := r.root.Lstat(dir); err == nil {
+			r.timed[dir] = after
 		}
 	}
+}
+
+// timedHere tells whether an event of the directory that info is of is that of its mtime being set here, and nothing has happened in
+// it since: its ctime would tell.
+func (r *Replica) timedHere(dir string, info beneath.Info) bool {
+	after, ok := r.timed[dir]
+	return ok && info.Inode == after.Inode && info.CTime == after.CTime && info.MTime == after.MTime && info.Mode == after.Mode
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"resonate/beneath"
 	"resonate/index"
 	"resonate/merkle"
 	"resonate/reconcile"
@@ -56,6 +57,7 @@ type applying struct {
 	left     map[string]bool          // directories that were deleted by a peer and stay, for what else they hold
 	badRules map[string]bool          // rule files that cannot be used
 	hints    map[string]bool          // directories whose mtime is to be set when all is in
+	timed    map[string]beneath.Info  // how directories were left whose mtime was set
 	arriving map[merkle.Hash][]string // by content: the paths of files on their way in
 	received reception                // since nothing was last under way
 }
@@ -76,6 +78,7 @@ func (a *applying) init() {
 	a.left = make(map[string]bool)
 	a.badRules = make(map[string]bool)
 	a.hints = make(map[string]bool)
+	a.timed = make(map[string]beneath.Info)
 	a.arriving = make(map[merkle.Hash][]string)
 }
 
