@@ -192,7 +192,10 @@ func (r *Root) FoldsNames(l Label, dir string) (bool, error) {
 		{"fold-a.part", "FOLD-A.PART"}, {"fold-\u00e9.part", "fold-e\u0301.part", "fold-\u00c9.part"}, {"fold.part", "fold.part."},
 	} {
 		made := dir + "/" + names[0]
-		_ = r.Remove(l, made) // of a run that was ended in the midst of this
+		err := r.Remove(l, made) // of a run that was ended in the midst of this
+		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.EILSEQ) && !errors.Is(err, unix.EINVAL) {
+			return false, err
+		}
 		f, err := r.Create(l, made, 0o600)
 		if errors.Is(err, unix.EILSEQ) || errors.Is(err, unix.EINVAL) {
 			continue // it has no such names at all
