@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"syscall"
+	"time"
 )
 
 // A job is a directory to watch and to list.
@@ -24,7 +25,18 @@ type rescan struct {
 // listMax entries of a directory are read at a time.
 const listMax = 1024
 
+// walkMax is how long a batch waits for all that is in new directories to be in it.
+const walkMax = 50 * time.Millisecond
+
+// midway tells whether new directories are being walked, so that some of what is in them is still to be reported.
+func (w *Watcher) midway() bool {
+	return len(w.todo) > 0 && w.todo[len(w.todo)-1].report && time.Since(w.walking) < walkMax
+}
+
 func (w *Watcher) push(rel string, report bool) {
+	if report && len(w.todo) == 0 {
+		w.walking = time.Now()
+	}
 	w.todo = append(w.todo, job{rel, report, w.epochs.start()})
 }
 

@@ -93,9 +93,10 @@ type Watcher struct {
 	feed       *feed
 	sentinelOK bool // the sentinel directory is watched
 	dirs       dirs
-	todo       []job    // directories to watch and list; the last one is next
-	tally      []tally  // uncovered directories to count, when there is nothing else to do
-	after      []rescan // to be reported when todo is empty
+	todo       []job     // directories to watch and list; the last one is next
+	walking    time.Time // since when there are some of which all is reported
+	tally      []tally   // uncovered directories to count, when there is nothing else to do
+	after      []rescan  // to be reported when todo is empty
 	settling   settling
 	epochs     epochs
 	pending    pending
@@ -241,7 +242,7 @@ func (w *Watcher) offer() error {
 	if len(w.todo) == 0 {
 		w.walked()
 	}
-	if w.out == nil && !w.pending.empty() {
+	if w.out == nil && !w.pending.empty() && !w.midway() {
 		// A root that is unmounted or moved away looks like one whose files are all gone.
 		if err := w.checkRoot(); err != nil {
 			return err
