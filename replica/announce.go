@@ -34,6 +34,7 @@ type announcing struct {
 	seq     uint64
 	unacked map[uint64]unacked
 	along   int                           // bytes in unacked
+	dealt   time.Time                     // when the peer last dealt with something
 	loads   chan []syncproto.Announcement // batches of which files are to be read first
 	loading int                           // batches that announceFrom has not sent yet
 }
@@ -84,6 +85,16 @@ func (a *announcing) tellOperation(op *operation) { a.out = append(a.out, outgoi
 func (a *announcing) acked(seq uint64) {
 	a.along -= a.unacked[seq].along
 	delete(a.unacked, seq)
+	a.dealt = time.Now()
+}
+
+// dealtTime is how long a near peer may have dealt with nothing and still is one that keeps up.
+const dealtTime = 200 * time.Millisecond
+
+// full tells whether a near peer has so many bytes of small files to deal with that it is better waited for than made to fetch: as
+// long as it does deal with them.
+func (p *peer) full() bool {
+	return p.along >= alongNear && p.mostAlong() == alongNear && time.Since(p.dealt) < dealtTime
 }
 
 // mostAlong returns how many bytes of small files may be on their way to p.
@@ -97,6 +108,10 @@ func (p *peer) mostAlong() int {
 // pump announces what waits to be announced, in order, as long as the peer keeps up.
 func (r *Replica) pump(p *peer) {
 	for len(p.out) > 0 && len(p.unacked) < maxUnacked && p.loading < maxLoading && p.conn.Queued() < maxQueued {
+		if p.full() {
+			r.wakeIn(dealtTime)
+			return
+		}
 		if op := p.out[0].op; op != nil {
 			if p.loading > 0 {
 				return // what came before it is still to be sent
@@ -208,6 +223,8 @@ func (r *Replica) readAlong(path string, size int64) []byte {
 func (r *Replica) describe(a *syncproto.Announcement, e *merkle.Entry, rec *record) {
 	switch e.Kind {
 	case merkle.Dir:
+		below := r.tree.Below(a.Path)
+		a.Below = uint64(below.Files + below.Dirs + below.Symlinks)
 		if info, err := r.root.Lstat(a.Path); err == nil {
 			a.Hint = info.MTime
 		}

@@ -226,11 +226,14 @@ func (r *Replica) intend(p *putting, temp string, disk index.Disk) error {
 }
 
 // appendIntent writes an intent to the log.
-func (r *Replica) appendIntent(i index.Intent) error {
+func (r *Replica) appendIntent(i index.Intent) error { return r.appendIntents(i) }
+
+// appendIntents writes intents to the log, all or none.
+func (r *Replica) appendIntents(intents ...index.Intent) error {
 	if err := r.root.At("apply.intent"); err != nil {
 		return err
 	}
-	return r.intents.Append(i)
+	return r.intents.Append(intents...)
 }
 
 // maxIntentBlocks is the longest block list that an intent carries; a longer file is read again after a crash.

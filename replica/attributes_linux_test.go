@@ -360,3 +360,54 @@ func TestRestoreKeepsAttributes(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// TestNewDirectoryKeepsAttributes has a new directory come in whole that nobody may write to, or that would hand an ACL on to what is in
+// it.
+func TestNewDirectoryKeepsAttributes(t *testing.T) {
+	withXattrs(t)
+	t.Parallel()
+	a, b := startNode(t, "a", nil), startNode(t, "b", nil)
+	outside := t.TempDir()
+	tree{"d/f": "f", "d/sub/g": "g", "d/plain/h": "h", "d/link": "-> f"}.write(t, outside)
+	t.Cleanup(func() { // else they cannot be removed
+		for _, dir := range []string{a.path("d"), a.path("d/sub"), b.path("d"), b.path("d/sub")} {
+			os.Chmod(dir, 0o755)
+		}
+	})
+	for p, value := range map[string]string{"d": acl(7), "d/plain": acl(5)} {
+		if err := unix.Setxattr(outside+"/"+p, beneath.XattrDefaultACL, []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := time.Now().Add(-time.Hour).Truncate(time.Second)
+	for _, err := range []error{
+		unix.Setxattr(outside+"/d/sub", "user.note", []byte("of sub"), 0), unix.Setxattr(outside+"/d/f", "user.note", []byte("of f"), 0),
+		os.Chmod(outside+"/d/sub", 0o555), os.Chtimes(outside+"/d/sub", old, old), os.Chtimes(outside+"/d", old, old),
+		os.Rename(outside+"/d", a.path("d")), os.Chmod(a.path("d"), 0o555),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	paths := []string{"d", "d/f", "d/sub", "d/sub/g", "d/plain", "d/plain/h"}
+	until(t, "a has scanned", func() bool {
+		seen := a.entry("d") != nil && a.entry("d").Mode == 0o555
+		for _, p := range paths {
+			seen = seen && a.entry(p) != nil
+		}
+		return seen
+	})
+	single := b.counts("apply.new")
+	connect(a, b)
+	converged(t, a, b)
+	for _, p := range paths {
+		sameMeta(t, p, a, b)
+	}
+	for _, p := range []string{"d", "d/sub"} {
+		until(t, "the mtime of "+p+" is set", func() bool { return lstat(t, b.path(p)).ModTime().Equal(old) })
+	}
+	b.wantNoEcho()
+	if n := single.Load(); n != 0 {
+		t.Errorf("files put in place one by one: got %d, want 0", n)
+	}
+}

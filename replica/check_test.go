@@ -130,34 +130,37 @@ func (n *node) indexFile() string {
 	return filepath.Join(n.o.StateHome, "resonate", n.replica().Node().String(), "index.db")
 }
 
-// garble flips a byte of the value that the index has for path: the entry's canonical bytes are sought in the file.
-func (n *node) garble(path string) {
+// garble flips a byte of the values that the index has for paths: the entries' canonical bytes are sought in the file.
+func (n *node) garble(paths ...string) {
 	n.t.Helper()
-	var e *merkle.Entry
+	entries := make(map[string]string) // canonical bytes -> one path
 	n.editIndex(func(x *index.Index) {
-		rec, _, err := x.Read(path)
-		if err != nil || rec == nil {
-			n.t.Fatalf("read %s: %v, %v", path, rec, err)
+		for _, path := range paths {
+			rec, _, err := x.Read(path)
+			if err != nil || rec == nil {
+				n.t.Fatalf("read %s: %v, %v", path, rec, err)
+			}
+			entries[string(rec.Entry.Append(nil))] = path
 		}
-		e = rec.Entry
 	})
 	b, err := os.ReadFile(n.indexFile())
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	raw := e.Append(nil)
-	found := 0
-	for at := 0; ; at++ {
-		i := bytes.Index(b[at:], raw)
-		if i < 0 {
-			break
+	for raw, path := range entries {
+		found := 0
+		for at := 0; ; at++ {
+			i := bytes.Index(b[at:], []byte(raw))
+			if i < 0 {
+				break
+			}
+			at += i
+			b[at+len(raw)-1] ^= 0xff
+			found++
 		}
-		at += i
-		b[at+len(raw)-1] ^= 0xff
-		found++
-	}
-	if found == 0 {
-		n.t.Fatalf("the entry of %s is not in the index", path)
+		if found == 0 {
+			n.t.Fatalf("the entry of %s is not in the index", path)
+		}
 	}
 	if err := os.WriteFile(n.indexFile(), b, 0o600); err != nil {
 		n.t.Fatal(err)
@@ -220,7 +223,7 @@ var damages = []struct {
 	{name: "a garbled value", damage: func(n *node) { n.garble("d/a") }, want: []string{"d/a: index", "d/a: unknown"}, heals: true},
 	{
 		name: "garbled directories", heals: true,
-		damage: func(n *node) { n.garble("d") }, // and e, whose entry is the same: one stamp, one mode
+		damage: func(n *node) { n.garble("d", "e") },
 		want:   []string{": index", ": index", "d/a: unknown", "d/b: unknown", "d: index", "d: unknown", "e: index", "e: unknown"},
 	},
 }

@@ -66,6 +66,9 @@ func (r *Replica) handle(p *peer, m syncproto.Message) error {
 		err = r.handleAskEntries(p, m.Paths)
 	case *syncproto.AskSubtrees:
 		err = r.eachAllowed(m.Paths, func(dir string) {
+			if r.tree.Get(dir) != nil {
+				r.askedFor(p, dir, true)
+			}
 			for path := range r.tree.All(dir) {
 				r.askedFor(p, path, true)
 			}
@@ -134,7 +137,7 @@ func (r *Replica) handleAnnouncements(p *peer, m *syncproto.Announcements) error
 		p.theirs[a.Path] = a.Entry.Hash()
 		_ = r.awaitPrefetch(a.Path, a.Entry.Content) // who needs it waits
 		r.take(&incoming{
-			path: a.Path, theirs: a.Entry, hint: a.Hint, blocks: a.Blocks, data: a.Data,
+			path: a.Path, theirs: a.Entry, hint: a.Hint, blocks: a.Blocks, data: a.Data, below: a.Below,
 			from: []*peer{p}, acks: []ack{{to: p, seq: a.Seq}},
 		})
 	}
@@ -163,7 +166,7 @@ func (r *Replica) handleLevels(p *peer, m *syncproto.Levels) error {
 	if found.Ask != nil {
 		r.send(p, found.Ask)
 	}
-	for _, ask := range syncproto.Ask(found.Entries, found.Subtrees) {
+	for _, ask := range syncproto.Ask(withoutTops(found.Entries, found.Subtrees), found.Subtrees) {
 		r.send(p, ask)
 	}
 	for _, path := range found.Absent {
@@ -176,6 +179,15 @@ func (r *Replica) handleLevels(p *peer, m *syncproto.Levels) error {
 		r.lastChange = time.Now()
 	}
 	return nil
+}
+
+// withoutTops returns entries without those of subtrees, each of which comes with its own.
+func withoutTops(entries, subtrees []string) []string {
+	tops := make(map[string]bool, len(subtrees))
+	for _, path := range subtrees {
+		tops[path] = true
+	}
+	return slices.DeleteFunc(entries, func(path string) bool { return tops[path] })
 }
 
 // anyDiff tells whether differences are being looked for.

@@ -237,6 +237,7 @@ func (r *Replica) rulesChanged(dir string) {
 			r.cover(path)
 		}
 	}
+	r.spoilBuilds(dir)
 	for path := range r.incoming {
 		if covers(path) {
 			r.resume(path)

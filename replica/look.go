@@ -273,7 +273,7 @@ func (r *Replica) hash(path string, info beneath.Info, scan bool) {
 		h.again, h.info = true, info
 		return
 	}
-	r.hashing[path] = &hashState{info: info}
+	r.hashing[path] = &hashState{info: info, waiting: r.waitsForReading(path, info.Size)}
 	r.hashQueue = append(r.hashQueue, hashJob{path, scan})
 	r.feedHashers()
 }
@@ -382,6 +382,9 @@ func (c cancelReader) ReadAt(p []byte, at int64) (int, error) {
 func (r *Replica) hashed(job hashJob, res hashResult) {
 	h := r.hashing[job.path]
 	delete(r.hashing, job.path)
+	if h != nil {
+		wasRead(h.waiting)
+	}
 	r.feedHashers()
 	if res.err == nil && !res.stable {
 		r.withdrawOffer(job.path, res.info)

@@ -22,16 +22,20 @@ type change struct {
 	keepBlocks bool // the content is as before
 	data       []byte
 	scan       bool
-	reinstated bool   // held changes: being undone
-	told       bool   // the peers are told of it as part of a larger operation
-	links      uint64 // of a file: how many names it has
-	joined     bool   // the other names are seen to
+	reinstated bool    // held changes: being undone
+	told       bool    // the peers are told of it as part of a larger operation
+	links      uint64  // of a file: how many names it has
+	joined     bool    // the other names are seen to
+	reading    int     // of a new directory: how many files in it are being read, for which it waits
+	read       int     // how many ever were
+	under      *change // of the directory that it is in, where that has changed, too
 }
 
 // hashState is that of a file being read.
 type hashState struct {
-	again bool         // it changed meanwhile
-	info  beneath.Info // as it was found
+	again   bool         // it changed meanwhile
+	info    beneath.Info // as it was found
+	waiting []*change    // of new directories above it
 }
 
 // A heldChange waits for the user's word.
@@ -96,6 +100,8 @@ func (r *Replica) changed(c *change) {
 	if r.guards(c) {
 		r.guarded = time.Now()
 	}
+	dir, _ := merkle.SplitPath(c.path)
+	c.under = r.changes[dir]
 	r.changes[c.path] = c
 }
 
@@ -119,7 +125,7 @@ func (r *Replica) flush(now time.Time) {
 	root := r.tree.Root()
 	waiting := reconcile.Waiting{Last: r.guarded, Total: root.Files + root.Symlinks}
 	for _, c := range r.changes {
-		if !r.guards(c) {
+		if c.waits() || !r.guards(c) {
 			continue
 		}
 		guarded = append(guarded, c)
@@ -146,13 +152,13 @@ func (r *Replica) flush(now time.Time) {
 	switch verdict {
 	case reconcile.Wait:
 		r.wakeIn(again)
-		r.letOut(func(c *change) bool { return !r.guards(c) && c.attrs != nil })
+		r.letOut(func(c *change) bool { return !c.waits() && !r.guards(c) && c.attrs != nil })
 		return
 	case reconcile.Hold:
 		r.hold(guarded, now)
 	}
 	r.guard.Passed(waiting.Deletions+waiting.Rewrites, now)
-	r.letOut(func(*change) bool { return true })
+	r.letOut(func(c *change) bool { return !c.waits() })
 }
 
 // maxDrain bounds how long deletions wait for what the watcher has not handed over yet.

@@ -23,19 +23,29 @@ func (r *Replica) tempFor(p *putting) (string, index.Disk, error) {
 		return p.in.temp, p.in.disk, nil
 	}
 	temp := r.tempName()
-	if err := r.root.Symlink("apply.symlink", p.entry.Target, temp); err != nil {
-		return "", index.Disk{}, err
-	}
-	if err := r.root.SetMTime("apply.mtime", temp, p.entry.MTime); err != nil {
+	disk, err := r.writeLink(temp, p.entry)
+	if err != nil {
 		r.removeOrLeave("apply.unneeded", temp)
 		return "", index.Disk{}, err
 	}
-	info, err := r.root.Lstat(temp)
-	p.in.temp, p.in.disk = temp, diskOf(info)
-	if err == nil && r.o.KeepOwner {
-		err = r.putAttributes(applyLabels, temp, p.entry, &p.in.disk)
+	p.in.temp, p.in.disk = temp, disk
+	return temp, disk, nil
+}
+
+// writeLink makes the symlink temp, with all that an entry says. After an error it may be there.
+func (r *Replica) writeLink(temp string, e *merkle.Entry) (index.Disk, error) {
+	if err := r.root.Symlink("apply.symlink", e.Target, temp); err != nil {
+		return index.Disk{}, err
 	}
-	return temp, p.in.disk, err
+	if err := r.root.SetMTime("apply.mtime", temp, e.MTime); err != nil {
+		return index.Disk{}, err
+	}
+	info, err := r.root.Lstat(temp)
+	disk := diskOf(info)
+	if err == nil && r.o.KeepOwner {
+		err = r.putAttributes(applyLabels, temp, e, &disk)
+	}
+	return disk, err
 }
 
 // makeWhole takes the ending of a partial file from the temporary file of in, which is about to displace something.

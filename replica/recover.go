@@ -253,6 +253,16 @@ func (r *Replica) clearTemporary() error {
 		if r.recoverPart(name) {
 			continue
 		}
+		info, err := r.root.Lstat(name)
+		if err != nil {
+			return err
+		}
+		if info.Kind == beneath.Dir && strings.HasSuffix(e.Name, partial) { // a build that was never in place
+			if err := r.removeTree(name); err != nil {
+				return err
+			}
+			continue
+		}
 		if !strings.HasSuffix(e.Name, partial) {
 			if known == nil {
 				known = r.contents()

@@ -104,6 +104,7 @@ type state struct {
 
 	publishing
 	applying
+	gathering
 	linking
 	shelving
 	peering
@@ -145,6 +146,7 @@ func Open(o Options) (*Replica, error) {
 	r.refused = make(map[string]*control.Problem)
 	r.publishing.init(o.Burst)
 	r.applying.init()
+	r.gathering.init()
 	r.linking.init()
 	r.shelving.init()
 	r.peering.init()
@@ -294,6 +296,7 @@ func (r *Replica) turn(now time.Time) {
 	}
 	r.flush(now)
 	r.retryShelved()
+	r.closeBuilds(now)
 	r.goOn(now)
 	r.settle(now)
 	r.clearLeftovers(now)

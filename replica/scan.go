@@ -126,7 +126,12 @@ func (s *scan) failed(path string, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	s.r.post(func() { s.r.problem(path, err.Error(), makeReadable) })
+	s.r.post(func() {
+		if s.r.unknown(path) { // its listing does not come
+			s.r.look(path, true)
+		}
+		s.r.problem(path, err.Error(), makeReadable)
+	})
 }
 
 // send hands what was listed to the loop.
@@ -149,6 +154,9 @@ func (r *Replica) compare(l listing) {
 		r.problem(l.dir, "", "")
 	}
 	r.worked += len(l.entries) // which leave garbage
+	if r.unknown(l.dir) {
+		r.look(l.dir, true)
+	}
 	seen := make(map[string]bool, len(l.entries))
 	for _, e := range l.entries {
 		seen[e.Name] = true
@@ -165,10 +173,22 @@ func (r *Replica) compare(l listing) {
 			r.foundIgnored(path, e.Info, true)
 		case rec == nil && e.Info.Kind == beneath.File:
 			r.found(path, e.Info, true)
+		case e.Info.Kind == beneath.Dir && r.lookLater(path):
 		case rec == nil || rec.ignored || rec.behind || !sameDisk(rec.disk(), e.Info) || r.unread(rec.disk(), e.Info, false):
 			r.look(path, true)
 		}
 	}
+}
+
+// lookLater tells whether a directory is looked at when its own listing comes: so a new one is let out with what lies in it. Not
+// while something has gone, which may be what it is.
+func (r *Replica) lookLater(dir string) bool {
+	return len(r.gone) == 0 && r.unknown(dir)
+}
+
+// unknown tells whether nothing is known of a path, not even that it has changed.
+func (r *Replica) unknown(path string) bool {
+	return path != "" && r.records[path] == nil && r.changes[path] == nil
 }
 
 // compareMissing looks at what was known in a directory and is not listed.

@@ -20,6 +20,7 @@ type incoming struct {
 	hint   int64
 	blocks merkle.BlockList // nil: to be asked for
 	data   []byte           // of a small file, where it travelled along
+	below  uint64           // of a directory: how many entries live below it at the peer
 	from   []*peer          // who have it, the newest last
 	acks   []ack            // to be answered when it is dealt with
 
@@ -27,7 +28,8 @@ type incoming struct {
 	absent    bool // theirs is what is agreed already, and not here: it was ignored
 	reinstate bool // theirs is what is agreed already: what was held here is undone
 
-	fetching bool
+	fetching bool      // or gathered, to be put in place with its directory
+	alone    bool      // not to be gathered again
 	job      *fetchJob // the last one that fetched it
 	temp     string    // whole and checked, once fetched
 	disk     index.Disk
@@ -345,8 +347,14 @@ func (r *Replica) step(in *incoming) error {
 	if path, ok := r.awaits(in, mine); ok {
 		return waitError{path}
 	}
+	if gathered, err := r.gathers(in, mine, plan); gathered || err != nil {
+		return err
+	}
 	if err := r.makeWay(in); err != nil {
 		return err
+	}
+	if r.beginBuild(in, mine, plan) {
+		return nil
 	}
 	if r.needsContent(in, mine, plan) && in.temp == "" {
 		if err := r.asRecorded(in); err != nil {
@@ -503,6 +511,7 @@ func (r *Replica) dealtWith(in *incoming) {
 	}
 	r.drop(in)
 	dir, _ := merkle.SplitPath(in.path)
+	r.passedBy(in)
 	r.resume(in.path)
 	r.resume(dir)
 }

@@ -21,6 +21,7 @@ type Announcement struct {
 	Blocks     merkle.BlockList // of a file; at most MaxBlocks
 	BlockCount uint64           // length of the list, for where it is left out; 0: not told
 	Data       []byte           // all of a small file; at most MaxInline
+	Below      uint64           // of a directory: how many entries live below it; 0: not told
 }
 
 // announcedBlocks is how many blocks a list that is announced has at most. A longer one is asked for: whoever has another
@@ -74,6 +75,7 @@ const (
 	announceBlocks     = 5 // 36 bytes a block, as hashed
 	announceBlockCount = 6
 	announceData       = 7
+	announceBelow      = 8
 
 	moveSeq        = 1
 	moveFrom       = 2 // the path of RemoveAll
@@ -129,7 +131,8 @@ func (a *Announcement) append(b []byte) []byte {
 		b = appendMessage(b, announceBlocks, a.Blocks.Append)
 	}
 	b = merkle.AppendUint(b, announceBlockCount, a.BlockCount)
-	return merkle.AppendBytes(b, announceData, a.Data)
+	b = merkle.AppendBytes(b, announceData, a.Data)
+	return merkle.AppendUint(b, announceBelow, a.Below)
 }
 
 func (a *Announcement) field(f merkle.Field) (err error) {
@@ -150,6 +153,8 @@ func (a *Announcement) field(f merkle.Field) (err error) {
 		return takeUint(f, &a.BlockCount)
 	case announceData:
 		return takeBytes(f, &a.Data)
+	case announceBelow:
+		return takeUint(f, &a.Below)
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ func controlSamples() []sample {
 		{"announcements", &Announcements{[]Announcement{
 			{Seq: 1, Path: "a/b", Entry: fileEntry(hash(1), 5, 7), Data: []byte("hello")},
 			{Seq: 2, Path: "c", Entry: odd, Blocks: merkle.BlockList{{Hash: hash(2), Size: 3}}, BlockCount: 1},
-			{Seq: 3, Path: "d", Entry: hint, Hint: -1},
+			{Seq: 3, Path: "d", Entry: hint, Hint: -1, Below: 300},
 			{Path: "e", Entry: fileEntry(hash(3), math.MaxInt64, math.MaxUint64), BlockCount: math.MaxUint64},
 		}}},
 		{"announcements-extreme", &Announcements{[]Announcement{{
