@@ -18,7 +18,8 @@ type attributes struct {
 	xattrs []merkle.Xattr
 	over   []string // extended attributes that are too large to be synchronised
 	owner  string   // "uid:gid", where ownership is kept
-	looked int64    // when that was read, nanoseconds since 1970
+	name   string   // the same for an entry
+	looked int64    // when reading that began, nanoseconds since 1970
 }
 
 // on notes the attributes in what is recorded of a path.
@@ -42,9 +43,19 @@ func (r *Replica) unread(d index.Disk, info beneath.Info, event bool) bool {
 	return info.CTime > since || (r.o.KeepOwner && d.Owner == "")
 }
 
-// attributesAt reads the attributes of what stands at path.
+// lookedAfter returns when the attributes of a file that was put in place since then count as looked at: in the tick of the clock that
+// its ctime tells, if that took no time. A user may have changed them since.
+func lookedAfter(then time.Time) int64 {
+	return min(time.Now().UnixNano(), then.Add(racy/2).UnixNano())
+}
+
+// attributesAt reads the attributes of what stands at path. That includes the owner: what info told may be of long before.
 func (r *Replica) attributesAt(path string, info beneath.Info) (a attributes, err error) {
 	a.looked = time.Now().UnixNano()
+	if info, err = r.root.Lstat(path); err != nil {
+		return a, err
+	}
+	a.name = r.ownerName(info)
 	a.owner = r.ownerOnDisk(info)
 	if info.Kind == beneath.Symlink {
 		return a, nil
@@ -81,7 +92,7 @@ func (r *Replica) attributesDiffer(path string, info beneath.Info, event bool, a
 	before := *disk
 	r.tellOver(path, a.over)
 	a.on(disk)
-	attrs.Xattrs, attrs.Owner = a.xattrs, r.ownerName(info)
+	attrs.Xattrs, attrs.Owner = a.xattrs, a.name
 	return disk.XattrHash != before.XattrHash || disk.Owner != before.Owner
 }
 
@@ -300,7 +311,7 @@ func (r *Replica) dirAttributes(dir string, disk *index.Disk) *merkle.Attributes
 	}
 	if a, err := r.attributesAt(dir, info); err == nil {
 		a.on(disk)
-		attrs.Xattrs, attrs.Owner = a.xattrs, r.ownerName(info)
+		attrs.Xattrs, attrs.Owner = a.xattrs, a.name
 	}
 	return attrs
 }

@@ -36,6 +36,7 @@ type hashResult struct {
 	blocks merkle.BlockList
 	data   []byte // of a small file
 	stable bool   // it did not change meanwhile
+	begun  int64  // when reading began, nanoseconds since 1970
 	err    error
 	attributes
 }
@@ -100,6 +101,7 @@ func absent(err error) bool {
 
 // found compares what stands at path with the record.
 func (r *Replica) found(path string, info beneath.Info, scan bool) {
+	r.own.drop(path)
 	if r.ignores(path, info.Kind == beneath.Dir) {
 		r.foundIgnored(path, info, scan)
 		return
@@ -247,6 +249,12 @@ func (r *Replica) foundMissingBelow(path string, scan bool) {
 
 func (r *Replica) missing(path string, scan bool) {
 	r.problem(path, "", "")
+	if r.own.drop(path) {
+		if info, err := r.root.Lstat(path); err == nil && info.Kind != beneath.Dir {
+			r.found(path, info, scan) // it came back before the watcher was told to mind
+			return
+		}
+	}
 	if r.missingIgnored(path) {
 		return
 	}
@@ -315,6 +323,7 @@ func (r *Replica) read(path string, buf []byte) (res hashResult, _ []byte) {
 		return hashResult{err: err}, buf
 	}
 	defer f.Close()
+	res.begun = time.Now().UnixNano()
 	before, err := beneath.Fstat(f)
 	if err != nil {
 		return hashResult{err: err}, buf
@@ -424,6 +433,7 @@ func (r *Replica) foundContent(job hashJob, res hashResult, info beneath.Info) {
 		blocks = merkle.BlockList{}
 	}
 	c := &change{path: job.path, attrs: attrs, disk: diskOf(info), blocks: blocks, data: res.data, scan: job.scan, links: info.Links}
+	c.disk.Checked = res.begun
 	res.on(&c.disk)
 	if job.scan {
 		c.data = nil

@@ -47,6 +47,18 @@ func (o *ownFiles) has(path string, inode uint64, fi fs.FileInfo) bool {
 		(fi.Mode().Type() == fs.ModeSymlink || fi.Mode().Perm() == fs.FileMode(f.mode)&fs.ModePerm)
 }
 
+// drop notes that path is looked at: from now on, what the record says counts. What was put there may go, and come back when its
+// deletion is out already. It tells whether something was put there.
+func (o *ownFiles) drop(path string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, now := o.now[path]
+	_, old := o.old[path]
+	delete(o.now, path)
+	delete(o.old, path)
+	return now || old
+}
+
 // forget gives the memory back when all is quiet.
 func (o *ownFiles) forget() {
 	o.mu.Lock()

@@ -158,3 +158,22 @@ func TestOwnerNames(t *testing.T) {
 		}
 	}
 }
+
+// TestOwnerIsReadWithAttributes has the owner change between the first look at a file and that at its attributes.
+func TestOwnerIsReadWithAttributes(t *testing.T) {
+	needsRoot(t)
+	a := newNode(t, "a", tree{"f": "base"})
+	a.o.KeepOwner = true
+	a.start()
+	a.flushed()
+	a.inLoop(func(r *Replica) {
+		before, err := r.root.Lstat("f")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.chown("f", 1, 1, 0o644)
+		if got, err := r.attributesAt("f", before); err != nil || got.owner != "1:1" {
+			t.Errorf("the owner is read as %q, %v; want 1:1", got.owner, err)
+		}
+	})
+}

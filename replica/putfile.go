@@ -70,6 +70,7 @@ func (r *Replica) putNew(p *putting, _ index.Disk) error {
 	if err := r.intend(p, temp, disk); err != nil {
 		return err
 	}
+	before := time.Now()
 	r.own.add(p.in.path, disk)
 	err = r.inWritable(p.in.path, func() error { return r.root.Move("apply.new", temp, p.in.path) })
 	if errors.Is(err, fs.ErrExist) {
@@ -79,7 +80,7 @@ func (r *Replica) putNew(p *putting, _ index.Disk) error {
 		return err
 	}
 	p.in.temp = ""
-	disk.Looked = time.Now().UnixNano()
+	disk.Looked = lookedAfter(before)
 	r.setDisk(p.in.path, disk, p.in.fetched)
 	return nil
 }
@@ -101,6 +102,7 @@ func (r *Replica) putOver(p *putting, have index.Disk) error {
 		return err
 	}
 	swap := func() error { return r.root.Exchange("apply.swap", temp, path) }
+	before := time.Now()
 	r.own.add(path, disk)
 	if err := r.inWritable(path, swap); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -118,7 +120,7 @@ func (r *Replica) putOver(p *putting, have index.Disk) error {
 		return err
 	}
 	p.in.temp = ""
-	disk.Looked = time.Now().UnixNano()
+	disk.Looked = lookedAfter(before)
 	r.setDisk(path, disk, p.in.fetched)
 	return r.putAside(p, temp, have)
 }
@@ -262,7 +264,6 @@ func (r *Replica) putMetadata(p *putting, have index.Disk) error {
 	}
 	rec := r.record(path)
 	disk = withAttributes(disk, have)
-	disk.Looked = time.Now().UnixNano()
 	rec.setDisk(disk)
 	r.tellRefused(path, disk)
 	r.touch(path)
