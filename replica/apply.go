@@ -41,7 +41,7 @@ func (r *Replica) finish(in *incoming, e *merkle.Entry) {
 		delete(r.changes, in.path)
 		r.touch(in.path)
 	}
-	if !in.reinstate && !in.absent {
+	if !in.reinstate && !in.absent && !in.refit {
 		var from *peer
 		if len(in.from) > 0 && e == in.theirs {
 			from = in.from[len(in.from)-1]
@@ -57,6 +57,7 @@ func (r *Replica) finish(in *incoming, e *merkle.Entry) {
 	if e.IsDir() {
 		r.endLeft(in.path)
 	}
+	r.log.Debug("applied", "path", in.path, "kind", e.Kind.String())
 	if dir, _ := merkle.SplitPath(in.path); r.records[dir] != nil && r.records[dir].hint() != 0 {
 		r.hints[dir] = true
 	}
@@ -198,7 +199,7 @@ func (r *Replica) put(p *putting) error {
 // sameOnDisk tells whether the path holds the entry's content already.
 func (r *Replica) sameOnDisk(p *putting, have index.Disk) bool {
 	mine := r.tree.Get(p.in.path)
-	return !p.in.reinstate && !p.in.absent && mine != nil && have.Kind == p.entry.Kind && merkle.SameContent(mine, p.entry)
+	return !p.in.reinstate && !p.in.absent && !p.in.apart && mine != nil && have.Kind == p.entry.Kind && merkle.SameContent(mine, p.entry)
 }
 
 func (r *Replica) diskNow(path string) index.Disk {
@@ -207,7 +208,7 @@ func (r *Replica) diskNow(path string) index.Disk {
 		return index.Disk{}
 	}
 	disk := diskOf(info)
-	if a, err := r.attributesAt(path, info); err == nil && disk.Kind != 0 {
+	if a, err := r.attributesAt(path); err == nil && disk.Kind != 0 {
 		a.on(&disk)
 	}
 	return disk

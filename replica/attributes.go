@@ -49,10 +49,11 @@ func lookedAfter(then time.Time) int64 {
 	return min(time.Now().UnixNano(), then.Add(racy/2).UnixNano())
 }
 
-// attributesAt reads the attributes of what stands at path. That includes the owner: what info told may be of long before.
-func (r *Replica) attributesAt(path string, info beneath.Info) (a attributes, err error) {
+// attributesAt reads the attributes of what stands at path. That includes the owner: what the caller knows may be of long before.
+func (r *Replica) attributesAt(path string) (a attributes, err error) {
 	a.looked = time.Now().UnixNano()
-	if info, err = r.root.Lstat(path); err != nil {
+	info, err := r.root.Lstat(path)
+	if err != nil {
 		return a, err
 	}
 	a.name = r.ownerName(info)
@@ -80,7 +81,7 @@ func (r *Replica) attributesDiffer(path string, info beneath.Info, event bool, a
 	if !r.unread(*disk, info, event) {
 		return false
 	}
-	a, err := r.attributesAt(path, info)
+	a, err := r.attributesAt(path)
 	if err != nil {
 		r.log.Debug("attributes cannot be read", "path", path, "cause", err)
 		if mine := r.tree.Get(path); mine.Live() && mine.Kind == attrs.Kind {
@@ -231,7 +232,7 @@ func (r *Replica) putAttributes(l labels, path string, e *merkle.Entry, disk *in
 	if info, err = r.root.Lstat(path); err != nil {
 		return err
 	}
-	a, err := r.attributesAt(path, info)
+	a, err := r.attributesAt(path)
 	if err != nil && !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
@@ -309,7 +310,7 @@ func (r *Replica) dirAttributes(dir string, disk *index.Disk) *merkle.Attributes
 	if err != nil || info.Kind != beneath.Dir {
 		return attrs
 	}
-	if a, err := r.attributesAt(dir, info); err == nil {
+	if a, err := r.attributesAt(dir); err == nil {
 		a.on(disk)
 		attrs.Xattrs, attrs.Owner = a.xattrs, a.name
 	}

@@ -220,7 +220,7 @@ func (r *Replica) quiet() bool {
 
 // idle is quiet, but for directories that stand on disk and are not agreed: peers may know more of them.
 func (r *Replica) idle() bool {
-	return r.scanned && len(r.changes) == 0 && len(r.hashing) == 0 && len(r.ready) == 0 && !r.working()
+	return r.scanned && len(r.changes) == 0 && len(r.hashing) == 0 && len(r.ready) == 0 && len(r.unfit) == 0 && !r.working()
 }
 
 // working tells whether something comes in that is not stuck.

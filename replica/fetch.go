@@ -62,6 +62,10 @@ func (r *Replica) fetch(in *incoming) error {
 		r.fetchLong(job, peers, twin)
 	}
 	if !peers[0].jobs.put(job) {
+		if job.long != nil { // what an earlier try has left is for the next one
+			r.keepParts(job, nil)
+			r.landed(in)
+		}
 		return errNoSource
 	}
 	in.fetching, in.job = true, job

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 
 	"resonate/merkle"
@@ -161,31 +163,57 @@ func (r *Replica) linkFor(in *incoming, plan reconcile.Plan) (bool, error) {
 // waitError tells that such a file is being looked at.
 func (r *Replica) linkTo(in *incoming, e *merkle.Entry) (bool, error) {
 	for path := range r.linked[e.Link] {
-		other, disk := r.tree.Get(path), r.diskAt(path)
-		if path == in.path || !other.Live() || !sameFile(other, e) || disk.Kind != merkle.File ||
-			disk.Inode == r.diskAt(in.path).Inode || r.held[path] != nil {
-			continue
-		}
-		if r.unpublished(path) {
-			return false, waitError{path}
-		}
-		blocks, err := r.blockList(path)
-		if err != nil || blocks.Root() != e.Content {
-			continue
-		}
-		temp := r.tempName()
-		if err := r.root.Link("apply.link", path, temp); err != nil {
+		linked, err := r.linkWith(in, e, path)
+		if errors.Is(err, errNoLink) {
 			r.log.Debug("hard link cannot be made", "path", in.path, "to", path, "cause", err)
 			return false, nil
 		}
-		if info, err := r.root.Lstat(temp); err != nil || !sameDisk(disk, info) {
-			r.removeOrLeave("apply.unneeded", temp)
-			continue
+		if linked || err != nil {
+			return linked, err
 		}
-		in.temp, in.disk, in.fetched = temp, disk, blocks
-		return true, nil
 	}
 	return false, nil
+}
+
+// errNoLink tells that the file system refuses a link.
+var errNoLink = errors.New("no hard link")
+
+// linkWith is linkTo for one path; where links are refused, an error that wraps errNoLink tells why.
+func (r *Replica) linkWith(in *incoming, e *merkle.Entry, path string) (bool, error) {
+	other, disk := r.tree.Get(path), r.diskAt(path)
+	if path == in.path || !other.Live() || !sameFile(other, e) || disk.Kind != merkle.File || !r.asAgreed(disk, other) ||
+		disk.Inode == r.diskAt(in.path).Inode || r.held[path] != nil {
+		return false, nil
+	}
+	if r.unpublished(path) {
+		return false, waitError{path}
+	}
+	blocks, known := r.blocksFor(in.path, path, e)
+	if !known {
+		return false, nil
+	}
+	temp := r.tempName()
+	if err := r.root.Link("apply.link", path, temp); err != nil {
+		return false, fmt.Errorf("%w: %w", errNoLink, err)
+	}
+	if info, err := r.root.Lstat(temp); err != nil || !sameDisk(disk, info) {
+		r.removeOrLeave("apply.unneeded", temp)
+		return false, nil
+	}
+	in.temp, in.disk, in.fetched = temp, disk, blocks
+	return true, nil
+}
+
+// blocksFor returns the blocks of what e says, which is to become a link to the file at from. A conflict copy may have no list (nil)
+// until it is read again: then it has none as a link, either.
+func (r *Replica) blocksFor(path, from string, e *merkle.Entry) (merkle.BlockList, bool) {
+	for _, p := range []string{from, path} {
+		if blocks, err := r.blockList(p); err == nil && blocks.Root() == e.Content {
+			return blocks, true
+		}
+	}
+	mine := r.tree.Get(path)
+	return nil, mine.Live() && mine.Content == e.Content && r.diskAt(path).Kind == merkle.File
 }
 
 // sameFile tells whether two entries may be names of one file: they share an ID, and differ in nothing that an inode holds.
@@ -216,5 +244,15 @@ func (r *Replica) alsoAt(path string) {
 		disk.Refused = rec.disk().Refused
 		rec.setDisk(disk)
 		r.touch(q)
+	}
+}
+
+// lookBeyond looks at the other names of a file that path is no name of any more: what was written under that name has raised no event
+// for them.
+func (r *Replica) lookBeyond(path string) {
+	for _, q := range r.siblings(path) {
+		if info, err := r.root.Lstat(q); err == nil && info.Inode == r.diskAt(q).Inode {
+			r.found(q, info, false)
+		}
 	}
 }

@@ -113,6 +113,9 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 	if info.Kind != beneath.Dir && rec != nil && rec.disk().Kind == merkle.Dir {
 		r.foundMissingBelow(path, scan)
 	}
+	if rec != nil && rec.inode != info.Inode {
+		r.lookBeyond(path)
+	}
 	r.movedTo(path, info)
 	switch info.Kind {
 	case beneath.Dir:
@@ -259,6 +262,7 @@ func (r *Replica) missing(path string, scan bool) {
 		return
 	}
 	r.gone[r.records[path].disk().Inode] = path
+	r.lookBeyond(path)
 	r.changed(&change{path: path, scan: scan})
 }
 

@@ -125,13 +125,27 @@ func (r *Replica) dropParts() {
 	}
 }
 
-// dropOldParts drops what nobody has come back for.
+// dropOldParts drops what nobody has come back for, or can: a fetch may have been given up after the trees had become equal.
 func (r *Replica) dropOldParts(now time.Time) {
+	if len(r.parts) > 0 && len(r.incoming) == 0 && r.idle() && r.equalToAny() {
+		r.dropSettled(now)
+	}
 	for tag, p := range r.parts {
 		if now.Sub(p.since) > partAge {
 			r.dropPart(tag)
 		}
 	}
+}
+
+// equalToAny tells whether a connected peer has the same tree.
+func (r *Replica) equalToAny() bool {
+	root := r.tree.Root().State
+	for _, p := range r.peers {
+		if p.root == root {
+			return true
+		}
+	}
+	return false
 }
 
 // recoverPart keeps a temporary file of an earlier run, if it is of a long file and not old.

@@ -60,6 +60,7 @@ func (r *Replica) load() error {
 	}
 	r.dropTombstones()
 	r.findLeft()
+	r.compareAgreed(maps.Keys(r.records), time.Now())
 	for path := range r.left {
 		r.linger[path] = true
 	}
@@ -221,7 +222,7 @@ func (r *Replica) setDisk(path string, d index.Disk, blocks merkle.BlockList) {
 
 // touch has the record of path written down with the next group.
 func (r *Replica) touch(path string) {
-	r.dirty[path] = true
+	r.dirty[path], r.anew[path] = true, true
 	r.worked++
 	if r.commit.due.IsZero() {
 		r.commit.due = time.Now().Add(commitDelay)

@@ -107,6 +107,7 @@ type state struct {
 	gathering
 	linking
 	shelving
+	refitting
 	peering
 	ownContent
 	prefetching
@@ -149,6 +150,7 @@ func Open(o Options) (*Replica, error) {
 	r.gathering.init()
 	r.linking.init()
 	r.shelving.init()
+	r.refitting.init()
 	r.peering.init()
 	r.parts = make(map[string]*keptPart)
 	r.underway = make(map[merkle.Hash]string)
@@ -297,8 +299,10 @@ func (r *Replica) turn(now time.Time) {
 	r.flush(now)
 	r.retryShelved()
 	r.closeBuilds(now)
+	r.refit(now)
 	r.goOn(now)
 	r.settle(now)
+	r.noteUnfit(now)
 	r.clearLeftovers(now)
 	r.clearShelf()
 	r.dropOldParts(now)

@@ -27,6 +27,8 @@ type incoming struct {
 	forgotten bool // theirs is what is agreed here, and is to be deleted: a peer has long done so
 	absent    bool // theirs is what is agreed already, and not here: it was ignored
 	reinstate bool // theirs is what is agreed already: what was held here is undone
+	refit     bool // theirs is what is agreed already: what is here has other metadata
+	apart     bool // and shares its inode with other names, which keep it
 
 	fetching bool      // or gathered, to be put in place with its directory
 	alone    bool      // not to be gathered again
@@ -292,7 +294,7 @@ func (r *Replica) outdated(in *incoming) bool {
 			return true
 		}
 	}
-	if in.reinstate || in.absent {
+	if in.reinstate || in.absent || in.refit {
 		return false
 	}
 	if in.temp != "" || len(in.from) == 0 || slices.ContainsFunc(in.from, func(p *peer) bool { return r.peers[p.id] == p }) {
@@ -330,7 +332,10 @@ func (r *Replica) step(in *incoming) error {
 	if in.absent && (mine.Hash() != in.theirs.Hash() || r.diskAt(in.path).Kind != 0 || !r.wanted(in.path)) {
 		return nil // it came another way, or is not to come any more
 	}
-	if in.absent || in.reinstate || (suspect && mine != nil && mine.Hash() == in.theirs.Hash()) {
+	if in.refit && (mine == nil || mine.Hash() != in.theirs.Hash() || r.asAgreed(r.diskAt(in.path), mine)) {
+		return nil
+	}
+	if in.absent || in.reinstate || in.refit || (suspect && mine != nil && mine.Hash() == in.theirs.Hash()) {
 		plan = reconcile.Plan{Entry: mine}
 	} else if plan.Entry == nil && plan.Copy == nil {
 		if in.hint != 0 && mine.IsDir() {
@@ -382,7 +387,7 @@ func (r *Replica) needsContent(in *incoming, mine *merkle.Entry, plan reconcile.
 	if e == nil || e.Kind != merkle.File {
 		return false
 	}
-	here := mine != nil && !in.reinstate && !in.absent && merkle.SameContent(e, mine) &&
+	here := mine != nil && !in.reinstate && !in.absent && !in.apart && merkle.SameContent(e, mine) &&
 		r.diskAt(path).Kind == merkle.File && !r.partsFrom(path, e)
 	return !here
 }
