@@ -157,8 +157,9 @@ func TestMakeWay(t *testing.T) {
 	for _, obstacle := range []string{"b O1", "->b O1", "b O1 A5"} {
 		t.Run(obstacle, func(t *testing.T) {
 			e := entry(t, obstacle)
-			here := MakeWay(path, e, 0o755, Author{Node: node('A'), Stamp: 10})
-			there := MakeWay(path, e, 0o755, Author{Node: node('B'), Stamp: 20})
+			dir := &merkle.Attributes{Kind: merkle.Dir, Mode: 0o755}
+			here := MakeWay(path, e, dir, Author{Node: node('A'), Stamp: 10})
+			there := MakeWay(path, e, dir, Author{Node: node('B'), Stamp: 20})
 			for _, p := range []Plan{here, there} {
 				if got := word(p.Entry); got != "dir" {
 					t.Errorf("stands at the path: got %s, want dir", got)

@@ -162,10 +162,9 @@ func compareBool(a, b bool) int {
 func compareHash(a, b merkle.Hash) int { return bytes.Compare(a[:], b[:]) }
 
 // MakeWay decides when a live entry lies below a path at which something other than a directory was agreed: a live
-// entry implies its parents, so the path becomes a directory with the given mode, and what stood there is kept beside
+// entry implies its parents, so the path becomes a directory with the given attributes, and what stood there is kept beside
 // it. Nodes may do this at once: their directories are equal content.
-func MakeWay(path string, obstacle *merkle.Entry, mode uint32, by Author) Plan {
-	dir := &merkle.Attributes{Kind: merkle.Dir, Mode: mode}
+func MakeWay(path string, obstacle *merkle.Entry, dir *merkle.Attributes, by Author) Plan {
 	return Plan{
 		Entry:    Publish(obstacle, dir, by),
 		Copy:     obstacle,

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"os"
 	"os/user"
 	"strconv"
 	"strings"
@@ -106,6 +107,14 @@ func (r *Replica) ownerName(info beneath.Info) string {
 		return ""
 	}
 	return r.owners.name(info.UID, info.GID)
+}
+
+// ownOwner returns the owner of what this process makes, for an entry; "" where ownership is not kept.
+func (r *Replica) ownOwner() string {
+	if !r.o.KeepOwner {
+		return ""
+	}
+	return r.owners.name(uint32(os.Geteuid()), uint32(os.Getegid()))
 }
 
 // ownerOnDisk returns the owner for a record; "" where ownership is not kept.

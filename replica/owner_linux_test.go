@@ -183,3 +183,33 @@ func TestOwnerIsReadWithAttributes(t *testing.T) {
 		}
 	})
 }
+
+// TestOwnerOfWhatMakesWay has a directory that is given away replaced by a file on one side and written to on the other: it stays, with
+// one owner everywhere.
+func TestOwnerOfWhatMakesWay(t *testing.T) {
+	needsRoot(t)
+	a, b := newNode(t, "a", tree{"d/x": "x"}), newNode(t, "b", nil)
+	for _, n := range []*node{a, b} {
+		n.o.KeepOwner = true
+		n.start()
+	}
+	a.flushed()
+	w := connect(a, b)
+	a.chown("d", 1, 2, 0o755)
+	a.flushed()
+	holds(t, tree{"d/x": "x"}, a, b)
+	w.cut()
+	b.remove("d")
+	b.write("d", "file")
+	a.write("d/x", "changed")
+	a.flushed()
+	b.flushed()
+	w.restore()
+	eventually(t, "the directory stays, with one owner", func() string {
+		converged(t, a, b)
+		if inA, inB := a.owned("d"), b.owned("d"); inA != inB || a.tree()["d/x"] != "changed" {
+			return fmt.Sprintf("d is %s in a, %s in b, the tree %v", inA, inB, a.tree())
+		}
+		return ""
+	})
+}

@@ -125,9 +125,10 @@ func (r *Replica) dropParts() {
 	}
 }
 
-// dropOldParts drops what nobody has come back for, or can: a fetch may have been given up after the trees had become equal.
+// dropOldParts drops what nobody has come back for, or can: a fetch may have been given up after the trees had become equal. What a
+// peer has told last may be late, too.
 func (r *Replica) dropOldParts(now time.Time) {
-	if len(r.parts) > 0 && len(r.incoming) == 0 && r.idle() && r.equalToAny() {
+	if len(r.parts) > 0 && len(r.incoming) == 0 && now.Sub(r.lastChange) > time.Second && r.idle() && r.equalToAny() {
 		r.dropSettled(now)
 	}
 	for tag, p := range r.parts {

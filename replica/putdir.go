@@ -33,7 +33,8 @@ func (r *Replica) besideDir(p *putting) error {
 	if err != nil {
 		return err
 	}
-	plan := reconcile.MakeWay(p.in.path, p.entry, r.diskAt(p.in.path).Mode, by)
+	disk := r.diskAt(p.in.path)
+	plan := reconcile.MakeWay(p.in.path, p.entry, r.dirAttributes(p.in.path, &disk), by)
 	beside := &incoming{path: plan.CopyPath, theirs: plan.Copy, from: p.in.from, temp: p.in.temp, disk: p.in.disk, fetched: p.in.fetched}
 	if err := r.apply(beside, reconcile.Plan{Entry: plan.Copy}); err != nil {
 		return err

@@ -160,6 +160,7 @@ func TestPartsOfNothing(t *testing.T) {
 			temp := r.tempName()
 			b.write(temp+partial, "some")
 			r.addPart(partTag("g"), &keptPart{temp: temp, since: time.Now()})
+			r.lastChange = time.Time{}
 			r.dropOldParts(time.Now())
 			dropped = len(r.parts) == 0
 		})

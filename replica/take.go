@@ -423,7 +423,7 @@ func (r *Replica) makeWay(in *incoming) error {
 	if err != nil {
 		return err
 	}
-	plan := reconcile.MakeWay(dir, parent, defaultDirMode, by)
+	plan := reconcile.MakeWay(dir, parent, &merkle.Attributes{Kind: merkle.Dir, Mode: defaultDirMode, Owner: r.ownOwner()}, by)
 	if err := r.apply(&incoming{path: dir, theirs: plan.Entry}, plan); err != nil {
 		return err
 	}
