@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"resonate/beneath"
+	"resonate/control"
 	"resonate/index"
 	"resonate/merkle"
 	"resonate/reconcile"
@@ -68,6 +69,10 @@ func (r *Replica) recoverIntent(i index.Intent, later []index.Intent) error {
 		happened = info.Kind != 0 && info.Inode == i.Disk.Inode && info.Size == i.Disk.Size && info.MTime == i.Disk.MTime &&
 			(i.Temp != "" || info.Mode == i.Disk.Mode)
 	}
+	if r.madeWay(i, info, before) && r.root.Mkdir("recover.mkdir", i.Path, i.Entry.Mode&r.appliedMode()) == nil {
+		info, err = r.root.Lstat(i.Path)
+		happened = err == nil
+	}
 	mine := r.tree.Get(i.Path)
 	switch {
 	case happened:
@@ -90,6 +95,28 @@ func (r *Replica) recoverIntent(i index.Intent, later []index.Intent) error {
 		r.recoverCopy(i, mine, before)
 	}
 	return nil
+}
+
+// madeWay tells whether the file or symlink at the path of an intent was taken away for a directory that was not made any more: had a
+// user removed it, it would not be kept.
+func (r *Replica) madeWay(i index.Intent, info beneath.Info, before index.Disk) bool {
+	if info.Kind != 0 || i.Entry.Kind != merkle.Dir || (before.Kind != merkle.File && before.Kind != merkle.Symlink) {
+		return false
+	}
+	if i.Temp == "" { // that is written down when the way is free
+		return true
+	}
+	found := false
+	err := r.kept(i.Path, func(k control.Kept) error {
+		kept, err := r.root.Lstat(k.File)
+		found = found || (err == nil && k.Path == i.Path && sameDisk(before, kept))
+		return nil
+	})
+	if pathAllowed(i.Kept) == nil {
+		kept, err := r.root.Lstat(i.Kept)
+		found = found || (err == nil && sameDisk(before, kept))
+	}
+	return found && err == nil
 }
 
 // recoverMove makes a move agreed that has happened.
