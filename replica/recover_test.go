@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -150,5 +151,50 @@ func TestBygoneTombstoneStaysDropped(t *testing.T) {
 	a.start()
 	if got := a.entry("f"); got != nil {
 		t.Errorf("after a restart: got %v again, want nothing", got.Kind)
+	}
+}
+
+// TestKilledBeforeADirectoryIsMade ends a node when a file was taken away for a directory that is not there yet: that is nobody's deletion.
+func TestKilledBeforeADirectoryIsMade(t *testing.T) {
+	for _, at := range []beneath.Label{"apply.mkdir", "apply.intent"} {
+		t.Run(string(at), func(t *testing.T) {
+			t.Parallel()
+			tr := tree{"k": "content", "rest": "rest"}
+			a, b := startNode(t, "a", tr), startNode(t, "b", nil)
+			w := connect(a, b)
+			holds(t, tr, a, b)
+			a.committed()
+			b.committed()
+			var armed atomic.Bool
+			stop := errors.New("no further")
+			b.on(at, func() error {
+				if _, err := os.Lstat(b.path("k")); err == nil {
+					return nil
+				}
+				armed.Store(true)
+				return stop
+			})
+			b.on("commit.sync", func() error { return stop })
+			w.cut() // so that it comes as one change
+			a.remove("k")
+			a.write("k/in", "in")
+			a.flushed()
+			w.restore()
+			until(t, "the file was taken away at b", armed.Load)
+			w.cut()
+			b.kill()
+			b.on(at, nil)
+			b.on("commit.sync", nil)
+			b.start()
+			b.flushed()
+			if e := b.entry("k"); !e.Live() {
+				t.Errorf("k at b after the kill: got %+v, want what a has made of it", e)
+			}
+			w.restore()
+			holds(t, tree{"k/in": "in", "rest": "rest"}, a, b)
+			if !b.keeps("content") {
+				t.Error("what k held is lost")
+			}
+		})
 	}
 }
