@@ -73,10 +73,11 @@ func (r *Replica) applyCopyOfTheirs(in *incoming, plan reconcile.Plan) error {
 		if r.unpublished(beside.path) {
 			return waitError{beside.path}
 		}
-		if err := r.apply(beside, copyPlan); err != nil {
+		err := r.apply(beside, copyPlan)
+		in.temp, in.disk = beside.temp, beside.disk // a symlink may have been made for it, which the next try takes
+		if err != nil {
 			return err
 		}
-		in.temp = beside.temp
 		r.log.Info("conflict: both are kept", "path", in.path, "copy", plan.CopyPath)
 	}
 	if plan.Entry == nil {

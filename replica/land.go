@@ -94,7 +94,9 @@ func (r *Replica) landBuilt(b *build) {
 			in.alone = true
 			r.advance(in.path, now)
 		default:
-			in.temp = ""
+			if w.entry.Kind == merkle.File { // that of a symlink was made anew
+				in.temp = ""
+			}
 			r.finish(in, w.entry)
 			r.dealtWith(in)
 		}

@@ -36,10 +36,11 @@ func (r *Replica) besideDir(p *putting) error {
 	disk := r.diskAt(p.in.path)
 	plan := reconcile.MakeWay(p.in.path, p.entry, r.dirAttributes(p.in.path, &disk), by)
 	beside := &incoming{path: plan.CopyPath, theirs: plan.Copy, from: p.in.from, temp: p.in.temp, disk: p.in.disk, fetched: p.in.fetched}
-	if err := r.apply(beside, reconcile.Plan{Entry: plan.Copy}); err != nil {
+	err = r.apply(beside, reconcile.Plan{Entry: plan.Copy})
+	p.in.temp, p.in.disk = beside.temp, beside.disk // a symlink may have been made for it, which the next try takes
+	if err != nil {
 		return err
 	}
-	p.in.temp = beside.temp
 	p.entry = plan.Entry
 	r.stamped(by)
 	return nil

@@ -204,6 +204,9 @@ func (r *Replica) fetchAgain(path string) {
 func (r *Replica) withdraw(path string) {
 	for _, in := range slices.Clone(r.incoming[path]) {
 		if in.reinstate {
+			if in.temp != "" && !in.fetching {
+				r.removeOrLeave("apply.unneeded", in.temp)
+			}
 			r.drop(in)
 		}
 	}
