@@ -477,7 +477,7 @@ func (c *cluster) mustStandStill(still time.Duration) {
 }
 
 // explain tells how the daemons and their folders differ.
-func (c *cluster) explain() {
+func (c *cluster) explain(paths ...string) {
 	c.t.Helper()
 	for _, d := range c.daemons {
 		s, err := d.status()
@@ -493,6 +493,30 @@ func (c *cluster) explain() {
 	}
 	_, differences, err := compareFolders(context.Background(), c.dirs())
 	c.t.Logf("folders differ in (%v):\n%s", err, strings.Join(differences, "\n"))
+	for _, difference := range differences {
+		path, _, _ := strings.Cut(difference, ": in ")
+		paths = append(paths, strings.Trim(path, `"`))
+	}
+	for _, path := range paths[:min(len(paths), 5)] {
+		for _, d := range c.daemons {
+			c.t.Logf("%s tells of %s:\n%s", d.name, path, d.linesOf(path, 30))
+		}
+	}
+}
+
+// linesOf returns the last lines of the daemon's log that tell of a path.
+func (d *daemon) linesOf(path string, n int) string {
+	log, err := os.ReadFile(d.log)
+	if err != nil {
+		return err.Error()
+	}
+	var told []string
+	for line := range strings.Lines(string(log)) {
+		if strings.Contains(line, path) {
+			told = append(told, line)
+		}
+	}
+	return strings.Join(told[max(0, len(told)-n):], "")
 }
 
 // agreeWithin bounds how long daemons may take to agree, however much there is to do.

@@ -22,6 +22,7 @@ import (
 var (
 	seedFlag  = flag.Int64("seed", 0, "run the random operations from this seed on; alone, if -seeds is not given")
 	seedsFlag = flag.Int64("seeds", 0, "run the random operations with so many seeds; 0: 2, or 4 where RESONATE_CI=1")
+	linksFlag = flag.Bool("links", false, "make hard links among the random operations, too")
 )
 
 // operations is how many a random run makes in all.
@@ -60,13 +61,17 @@ func randomRun(t *testing.T, seed int64) {
 	a := c.add("a")
 	b := c.add("b", a)
 	x := c.add("c", b, a)
+	owns := seed%2 == 0 && os.Geteuid() == 0
 	for _, d := range []*daemon{a, b, x} {
+		if owns {
+			d.args = append(d.args, "-keep-owner")
+		}
 		d.start()
 	}
 	j := newJudge()
 	var users sync.WaitGroup
 	for i, d := range c.daemons {
-		u := &user{d: d, j: j, rand: rand.New(rand.NewPCG(uint64(seed), uint64(i))), seed: seed}
+		u := &user{d: d, j: j, rand: rand.New(rand.NewPCG(uint64(seed), uint64(i))), seed: seed, owns: owns, fresh: map[uint64]string{}}
 		users.Go(func() { u.work(operations / len(c.daemons)) })
 	}
 	done := make(chan struct{})
@@ -75,6 +80,7 @@ func randomRun(t *testing.T, seed int64) {
 	kills := killAgainAndAgain(c.daemons[int(seed)%len(c.daemons)], done)
 	worked := time.Since(begun)
 	c.mustAgree()
+	c.mustHaveSameAttributes(owns)
 	agreed := time.Since(begun) - worked
 	if lost := j.lost(t, c.dirs()); len(lost) > 0 {
 		t.Errorf("lost %d of %d contents:\n%s", len(lost), len(j.written), strings.Join(lost, "\n"))
@@ -109,6 +115,8 @@ type user struct {
 	j     *judge
 	rand  *rand.Rand
 	seed  int64
+	owns  bool              // owners are kept
+	fresh map[uint64]string // by inode, files that got another name which the daemon may not have seen yet: the name they had
 	count int
 }
 
@@ -121,7 +129,9 @@ func (u *user) work(n int) {
 				n--
 			}
 		}
-		_ = u.d.wait(time.Duration(u.rand.IntN(120)) * time.Millisecond)
+		if u.d.wait(time.Duration(u.rand.IntN(120))*time.Millisecond) == nil {
+			clear(u.fresh)
+		}
 	}
 }
 
@@ -130,6 +140,10 @@ func (u *user) operation() bool {
 	ops := []func() bool{
 		u.create, u.create, u.create, u.create, u.overwrite, u.overwrite, u.append, u.append, u.truncate, u.renameOver, u.renameOver,
 		u.move, u.move, u.move, u.swap, u.removeAll, u.remove, u.remove, u.mkdir, u.mkdir, u.mkdir, u.chmod, u.symlink, u.changeKind,
+		u.setAttribute, u.setAttribute, u.dropAttribute, u.setACL, u.punch, u.chown,
+	}
+	if *linksFlag {
+		ops = append(ops, u.hardLink, u.hardLink)
 	}
 	return ops[u.rand.IntN(len(ops))]()
 }
@@ -138,6 +152,9 @@ func (u *user) operation() bool {
 func (u *user) path() string {
 	dirs := []string{"", "", "d", "d", "d/e", "f", "f/g"}
 	names := []string{"a", "b", "c", "n1.txt", "n2.txt"}
+	if u.rand.IntN(6) == 0 {
+		names = oddNames
+	}
 	if u.rand.IntN(3) == 0 { // one that is used seldom, so that what goes wrong with it is not put right by chance
 		return filepath.Join(u.d.dir, fmt.Sprint("seldom", u.rand.IntN(200)))
 	}
@@ -213,6 +230,9 @@ func (u *user) inPlace(how string, change func(f *os.File, old []byte) error) bo
 	}
 	f := os.NewFile(uintptr(fd), path)
 	defer f.Close()
+	if u.unseen(path) {
+		return false
+	}
 	old, err := readAll(f)
 	if err != nil || change(f, old) != nil {
 		return false
@@ -317,7 +337,7 @@ func (u *user) chmod() bool {
 		path, mode = u.dir(), []fs.FileMode{0o755, 0o700, 0o500}[u.rand.IntN(3)]
 	}
 	info, err := os.Lstat(path)
-	return err == nil && info.Mode().Type() != fs.ModeSymlink && os.Chmod(path, mode) == nil
+	return err == nil && info.Mode().Type() != fs.ModeSymlink && !u.unseen(path) && os.Chmod(path, mode) == nil
 }
 
 func (u *user) symlink() bool { return u.symlinkAt(u.path()) }
