@@ -76,10 +76,10 @@ func (p *packer) pack(data []byte, stream *meter) ([]byte, uint32) {
 	if !stream.slow() || stream.perByte() < 2*p.packing.perByte() || p.useless >= packTries {
 		return data, codecNone
 	}
-	start := time.Now()
 	if p.enc == nil {
 		p.enc = newEncoder()
 	}
+	start := time.Now()
 	p.out = p.enc.EncodeAll(data, p.out[:0])
 	p.packing.add(len(data), time.Since(start))
 	if len(p.out) > len(data)-len(data)/packGain {

@@ -226,7 +226,7 @@ func strikes(label string, receiver bool) []string {
 		out = append(out, label+":1:EIO")
 	}
 	if ci {
-		out = append(out, label+":1:ENOSPC", label+":2:kill", label+":5:kill")
+		out = append(out, label+":1:ENOSPC", label+":2:kill")
 	}
 	return out
 }

@@ -21,7 +21,7 @@ import (
 
 var (
 	seedFlag  = flag.Int64("seed", 0, "run the random operations from this seed on; alone, if -seeds is not given")
-	seedsFlag = flag.Int64("seeds", 0, "run the random operations with so many seeds; 0: 2, or 4 where RESONATE_CI=1")
+	seedsFlag = flag.Int64("seeds", 0, "run the random operations with so many seeds; 0: 2")
 	linksFlag = flag.Bool("links", false, "make hard links among the random operations, too")
 )
 
@@ -38,8 +38,6 @@ func TestRandomOperations(t *testing.T) {
 	switch {
 	case *seedFlag != 0:
 		n = max(n, 1)
-	case n == 0 && os.Getenv("RESONATE_CI") == "1":
-		n = 4
 	case n == 0:
 		n = 2
 	}
