@@ -1,8 +1,13 @@
 package foldtest
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -13,27 +18,77 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mount mounts dir, which must exist, over backing, and takes the mount away when the test ends. The error says why this
-// machine cannot.
+// What the process that serves a mount finds in its environment.
+const (
+	envDir     = "RESONATE_FOLDTEST_DIR"
+	envBacking = "RESONATE_FOLDTEST_BACKING"
+	envRefuse  = "RESONATE_FOLDTEST_REFUSE"
+)
+
+func init() {
+	if dir := os.Getenv(envDir); dir != "" {
+		os.Exit(serve(dir, &volume{backing: os.Getenv(envBacking), o: Options{Refuse: os.Getenv(envRefuse)}}))
+	}
+}
+
+// Mount mounts dir, which must exist, over backing, and takes the mount away when the test ends, however it ends. The error says
+// why this machine cannot.
 func Mount(t testing.TB, backing, dir string, o Options) error {
 	if os.Geteuid() != 0 {
 		return syscall.EPERM // fusermount may be lacking, or let only its caller in
 	}
-	v := &volume{backing: backing, o: o}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), envDir+"="+dir, envBacking+"="+backing, envRefuse+"="+o.Refuse)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	told, err := bufio.NewReader(out).ReadString('\n')
+	if told = strings.TrimSpace(told); told != mounted {
+		in.Close()
+		return errors.Join(err, cmd.Wait(), errors.New(told))
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Logf("unmount %s: %v", dir, err)
+		}
+	})
+	return nil
+}
+
+// mounted is the line by which the serving process tells that all is well.
+const mounted = "mounted"
+
+// serve mounts dir, and serves it until its input ends: when the test wishes it, or is no more.
+func serve(dir string, v *volume) (code int) {
 	server, err := fs.Mount(dir, &node{v: v}, &fs.Options{
 		MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "foldtest", Name: "foldtest"},
 	})
 	if err != nil {
-		return err
+		fmt.Println(err)
+		return 1
 	}
-	t.Cleanup(func() {
-		if err := server.Unmount(); err != nil {
-			t.Logf("unmount %s: %v: detached", dir, err)
-			_ = unix.Unmount(dir, unix.MNT_DETACH)
-		}
-		server.Wait()
-	})
-	return nil
+	fmt.Println(mounted)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	if err := server.Unmount(); err != nil {
+		fmt.Fprintf(os.Stderr, "unmount %s: %v: detached\n", dir, err)
+		_ = unix.Unmount(dir, unix.MNT_DETACH)
+	}
+	server.Wait()
+	return 0
 }
 
 // A volume is what all nodes of one mount share.
@@ -61,10 +116,8 @@ func (v *volume) spelled(at, name string) (string, bool) {
 
 // free returns where a name that is to be made goes, or why it cannot be.
 func (v *volume) free(at, name string) (string, syscall.Errno) {
-	if v.o.Refuse != nil {
-		if errno := v.o.Refuse(name); errno != 0 {
-			return "", errno
-		}
+	if strings.ContainsAny(name, v.o.Refuse) {
+		return "", syscall.EINVAL
 	}
 	full, taken := v.spelled(at, name)
 	if taken {
