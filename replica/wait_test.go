@@ -81,7 +81,7 @@ func TestWaitTimesOut(t *testing.T) {
 	})
 	a.wantHeld("deleted", 150)
 	for _, p := range []string{"", "d1", "d1/f001"} {
-		err = a.wait(p, 50*time.Millisecond)
+		err = a.wait(p, 500*time.Millisecond)
 		if !errors.Is(err, control.ErrTimeout) || !strings.Contains(err.Error(), "resonate held approve") {
 			t.Errorf("wait %q with held changes: got %v, want ErrTimeout and the remedy", p, err)
 		}
