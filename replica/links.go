@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,15 +14,17 @@ import (
 // kernel tells of a change under the name by which it was made, so whoever publishes looks at the others, too; and whoever
 // applies makes a link to a name that is there already. Where there are no links, each name is a file of its own, and keeps its ID.
 
-// linking is the loop's state of hard links. Both maps may name paths that have gone on since: what is found in them is looked at.
+// linking is the loop's state of hard links. All maps may name paths that have gone on since: what is found in them is looked at.
 type linking struct {
 	linked map[merkle.Hash]map[string]bool // by ID, the paths agreed to be names of one file
 	coming map[merkle.Hash]map[string]bool // by ID, the paths of versions that were announced
+	inodes map[uint64]map[string]bool      // by inode, the paths recorded there that had an ID
 }
 
 func (l *linking) init() {
 	l.linked = make(map[merkle.Hash]map[string]bool)
 	l.coming = make(map[merkle.Hash]map[string]bool)
+	l.inodes = make(map[uint64]map[string]bool)
 }
 
 // noteLink notes that e, of path, is one name of a file that has several.
@@ -53,6 +56,47 @@ func (r *Replica) siblings(path string) (out []string) {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// noteInode notes that path, of which e is agreed, is recorded at an inode that other names may have, too.
+func (l *linking) noteInode(inode uint64, path string, e *merkle.Entry) {
+	if e.Link.IsZero() {
+		return
+	}
+	if l.inodes[inode] == nil {
+		l.inodes[inode] = make(map[string]bool)
+	}
+	l.inodes[inode][path] = true
+}
+
+// strangers returns the names that share an inode with path here and are agreed to be another file.
+func (r *Replica) strangers(path string) (out []string) {
+	mine, inode := r.tree.Get(path), r.diskAt(path).Inode
+	if !mine.Live() {
+		return nil
+	}
+	for q := range r.inodes[inode] {
+		e, d := r.tree.Get(q), r.diskAt(q)
+		switch {
+		case d.Kind != merkle.File || d.Inode != inode:
+			delete(r.inodes[inode], q)
+		case q != path && e.Live() && e.Link != mine.Link:
+			out = append(out, q)
+		}
+	}
+	if len(r.inodes[inode]) == 0 {
+		delete(r.inodes, inode)
+	}
+	return out
+}
+
+// leaves tells whether path is to become a file of its own for the sake of a stranger: that with the smaller ID keeps the inode.
+func (r *Replica) leaves(path string) bool {
+	mine := r.tree.Get(path)
+	return slices.ContainsFunc(r.strangers(path), func(q string) bool {
+		other := r.tree.Get(q)
+		return bytes.Compare(other.Link[:], mine.Link[:]) < 0
+	})
 }
 
 // joinLinks gives the changes of files with several names the ID that these share, and adds the same change of the other names. It is

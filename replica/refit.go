@@ -92,10 +92,18 @@ func (r *Replica) compareAgreed(paths iter.Seq[string], now time.Time) {
 		case !ok:
 			delete(r.tried, path)
 			continue
-		case !r.asAgreed(disk, e):
+		case !r.asAgreed(disk, e), r.leaves(path):
 			r.noteUnfitAt(path, e, now)
 		case e.Link.IsZero():
 			delete(r.tried, path)
+		}
+		if e.Kind == merkle.File {
+			r.noteInode(disk.Inode, path, e)
+			for _, q := range r.strangers(path) {
+				if r.leaves(q) {
+					r.noteUnfitAt(q, r.tree.Get(q), now)
+				}
+			}
 		}
 		if !e.Link.IsZero() {
 			links[e.Link] = true
@@ -188,16 +196,17 @@ func (r *Replica) refitAt(path string) {
 		return
 	}
 	first := r.firstNames(e.Link)[path]
-	fit := r.asAgreed(disk, e)
-	if fit && (first == "" || r.diskAt(first).Inode == disk.Inode) {
+	fit, leaves := r.asAgreed(disk, e), r.leaves(path)
+	if fit && !leaves && (first == "" || r.diskAt(first).Inode == disk.Inode) {
 		return
 	}
 	info, err := r.root.Lstat(path)
 	if err != nil || !sameDisk(disk, info) || !r.attributesAsRecorded(path, info) {
-		r.look(path, false) // it is recorded anew, or published
+		r.look(path, false) // it is recorded anew, or published; or it was as recorded after all
+		r.tryAgain(path, e, 1)
 		return
 	}
-	if fit {
+	if fit && !leaves {
 		r.rejoin(path, first, e)
 		return
 	}
@@ -229,15 +238,21 @@ func (r *Replica) rejoin(path, first string, e *merkle.Entry) {
 		return
 	}
 	r.log.Debug("hard link cannot be made", "path", path, "to", first, "cause", err)
-	tried := attempts{e.Hash(), 1}
+	if errors.Is(err, errNoLink) {
+		r.tryAgain(path, e, maxAttempts)
+		return
+	}
+	r.look(first, false) // somebody is at work on one of them
+	r.tryAgain(path, e, 1)
+}
+
+// tryAgain counts attempts at what e says of path, and has path come up again unless there were too many.
+func (r *Replica) tryAgain(path string, e *merkle.Entry, n int) {
+	tried := attempts{e.Hash(), n}
 	if t := r.tried[path]; t.entry == tried.entry {
 		tried.n += t.n
 	}
-	if errors.Is(err, errNoLink) {
-		tried.n = maxAttempts
-	}
-	if r.tried[path] = tried; tried.n < maxAttempts { // somebody is at work on one of them
-		r.look(first, false)
+	if r.tried[path] = tried; tried.n < maxAttempts {
 		r.unfit[path] = time.Now().Add(waitAgain)
 	}
 }

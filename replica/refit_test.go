@@ -64,47 +64,49 @@ func TestConflictOfLinkedFiles(t *testing.T) {
 	})
 }
 
+// recordAt has what stands at paths of n recorded, as if it was agreed.
+func recordAt(n *node, r *Replica, paths ...string) {
+	for _, p := range paths {
+		info, err := r.root.Lstat(p)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		disk := diskOf(info)
+		a, err := r.attributesAt(p)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		a.on(&disk)
+		r.record(p).setDisk(disk)
+		r.touch(p)
+	}
+}
+
 // TestWhatIsNotAsAgreedIsPutInAgain leaves at one of two nodes what is not agreed, recorded as if it was: as it happens where names
 // share an inode and their versions come in one by one.
 func TestWhatIsNotAsAgreedIsPutInAgain(t *testing.T) {
-	record := func(n *node, r *Replica, names ...string) {
-		for _, p := range names {
-			info, err := r.root.Lstat(p)
-			if err != nil {
-				n.t.Fatal(err)
-			}
-			disk := diskOf(info)
-			a, err := r.attributesAt(p)
-			if err != nil {
-				n.t.Fatal(err)
-			}
-			a.on(&disk)
-			r.record(p).setDisk(disk)
-			r.touch(p)
-		}
-	}
 	old := time.Unix(1e9, 0)
 	for _, row := range []struct {
 		name  string
 		leave func(n *node, r *Replica)
 	}{
-		{"mode", func(n *node, r *Replica) { n.chmod("f", 0o600); record(n, r, "f") }},
-		{"mode of a directory", func(n *node, r *Replica) { n.chmod("d", 0o700); record(n, r, "d") }},
-		{"mtime", func(n *node, r *Replica) { n.age("f", old); record(n, r, "f") }},
-		{"mode of a file with two names", func(n *node, r *Replica) { n.chmod("g", 0o600); record(n, r, "g", "h") }},
+		{"mode", func(n *node, r *Replica) { n.chmod("f", 0o600); recordAt(n, r, "f") }},
+		{"mode of a directory", func(n *node, r *Replica) { n.chmod("d", 0o700); recordAt(n, r, "d") }},
+		{"mtime", func(n *node, r *Replica) { n.age("f", old); recordAt(n, r, "f") }},
+		{"mode of a file with two names", func(n *node, r *Replica) { n.chmod("g", 0o600); recordAt(n, r, "g", "h") }},
 		{"mode and mtime of one of two names, which is now a file of its own", func(n *node, r *Replica) {
 			n.remove("g")
 			n.write("g", "linked")
 			n.age("g", old)
 			n.chmod("g", 0o600)
-			record(n, r, "g")
+			recordAt(n, r, "g")
 		}},
 		{"no link", func(n *node, r *Replica) {
 			mtime := n.replica().diskAt("h").MTime
 			n.remove("h")
 			n.write("h", "linked")
 			n.age("h", time.Unix(0, mtime))
-			record(n, r, "h")
+			recordAt(n, r, "h")
 		}},
 	} {
 		for _, restart := range []bool{false, true} {
@@ -147,6 +149,39 @@ func TestWhatIsNotAsAgreedIsPutInAgain(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestStrangersPart leaves at one of two nodes an inode that names of different files share: they come apart, and the others' names stay.
+func TestStrangersPart(t *testing.T) {
+	for _, row := range []struct{ name, keeps, comes string }{
+		{"one name of another file", "g", "i"},
+		{"all names of another file", "g", "i j"},
+		{"one name of each", "i", "g"},
+		{"three files", "g", "i k"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			a, b := newNode(t, "a", tree{"g": "same", "i": "same", "k": "same"}), startNode(t, "b", nil)
+			a.hardLink("g", "h")
+			a.hardLink("i", "j")
+			a.hardLink("k", "l")
+			for _, p := range []string{"g", "i", "k"} {
+				a.age(p, time.Unix(1e9, 0))
+			}
+			a.start()
+			connect(a, b)
+			identical(t, "g=h i=j k=l", a, b)
+			b.inLoop(func(r *Replica) {
+				for p := range strings.FieldsSeq(row.comes) {
+					b.remove(p)
+					b.hardLink(row.keeps, p)
+					recordAt(b, r, p)
+				}
+				recordAt(b, r, row.keeps)
+			})
+			identical(t, "g=h i=j k=l", a, b)
+		})
 	}
 }
 

@@ -335,7 +335,7 @@ func (r *Replica) step(in *incoming) error {
 	if in.absent && (mine.Hash() != in.theirs.Hash() || r.diskAt(in.path).Kind != 0 || !r.wanted(in.path)) {
 		return nil // it came another way, or is not to come any more
 	}
-	if in.refit && (mine == nil || mine.Hash() != in.theirs.Hash() || r.asAgreed(r.diskAt(in.path), mine)) {
+	if in.refit && (mine == nil || mine.Hash() != in.theirs.Hash() || r.asAgreed(r.diskAt(in.path), mine) && !r.leaves(in.path)) {
 		return nil
 	}
 	if in.absent || in.reinstate || in.refit || (suspect && mine != nil && mine.Hash() == in.theirs.Hash()) {
