@@ -240,11 +240,13 @@ func (r *Replica) linkWith(in *incoming, e *merkle.Entry, path string) (bool, er
 	if err := r.root.Link("apply.link", path, temp); err != nil {
 		return false, fmt.Errorf("%w: %w", errNoLink, err)
 	}
+	in.temp, in.linked = temp, true
 	if info, err := r.root.Lstat(temp); err != nil || !sameDisk(disk, info) {
-		r.removeOrLeave("apply.unneeded", temp)
+		r.unneeded(in)
+		in.temp, in.linked = "", false
 		return false, nil
 	}
-	in.temp, in.disk, in.fetched = temp, disk, blocks
+	in.disk, in.fetched = disk, blocks
 	return true, nil
 }
 

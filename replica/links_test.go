@@ -259,3 +259,29 @@ func (n *node) stays(p string) {
 		n.t.Errorf("%s: a look at %s was a change: %+v became %+v", n.name, p, before, after)
 	}
 }
+
+// TestLastNameIsKept has a user take away all names of a file of which another was just made here, and is not needed: nobody but that
+// name has the content any more.
+func TestLastNameIsKept(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		n := newNode(t, "a", tree{"f": "linked"})
+		n.hardLink("f", "g")
+		n.start()
+		n.flushed()
+		n.inLoop(func(r *Replica) {
+			in := &incoming{path: "h", theirs: r.tree.Get("f")}
+			if linked, err := r.linkWith(in, in.theirs, "f"); !linked || err != nil {
+				t.Fatalf("linked %v, %v", linked, err)
+			}
+			if gone {
+				n.remove("f")
+				n.remove("g")
+			}
+			r.unneeded(in)
+		})
+		if got := len(n.history()["h"]) > 0; got != gone {
+			t.Errorf("names gone: %v; in the history: %v", gone, got)
+		}
+		eventually(t, "no temporary files", func() string { return leftovers(n) })
+	}
+}

@@ -231,7 +231,7 @@ func (r *Replica) rejoin(path, first string, e *merkle.Entry) {
 			err = r.putOver(&putting{in: in, entry: e}, r.diskAt(path))
 		}
 		if in.temp != "" {
-			r.removeOrLeave("apply.unneeded", in.temp)
+			r.unneeded(in)
 		}
 	}
 	if linked && err == nil {

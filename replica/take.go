@@ -34,6 +34,7 @@ type incoming struct {
 	alone    bool      // not to be gathered again
 	job      *fetchJob // the last one that fetched it
 	temp     string    // whole and checked, once fetched
+	linked   bool      // temp is another name of a file that is here
 	disk     index.Disk
 	fetched  merkle.BlockList
 
@@ -474,7 +475,7 @@ func (r *Replica) blocked(in *incoming, err error, now time.Time) {
 		r.look(dir, false)
 		r.look(in.path, false)
 		if _, gone := r.root.Lstat(in.temp); in.temp != "" && absent(gone) {
-			in.temp = ""
+			in.temp, in.linked = "", false
 		}
 		in.local++
 		in.after = now.Add(min(time.Millisecond<<min(in.local, 12), 2*time.Second))
@@ -506,8 +507,8 @@ func (r *Replica) dealtWith(in *incoming) {
 	r.problem(in.path, "", "")
 	r.received.files++
 	r.received.bytes += in.theirs.Size
-	if in.temp != "" && !r.handOver(in) { // not needed after all: it was only ever ours
-		r.removeOrLeave("apply.unneeded", in.temp)
+	if in.temp != "" && !r.handOver(in) {
+		r.unneeded(in)
 	}
 	for _, a := range in.acks {
 		if a.left != nil {

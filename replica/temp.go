@@ -46,6 +46,18 @@ func (r *Replica) removeOrLeave(l beneath.Label, temp string) {
 	}
 }
 
+// unneeded takes away the temporary file of in, which is not needed after all. It was only ever ours, unless it is another name of a
+// file that is a user's: where that has no other name any more, it is kept.
+func (r *Replica) unneeded(in *incoming) {
+	if in.linked {
+		if info, err := r.root.Lstat(in.temp); err == nil && info.Links == 1 {
+			r.keepOrLeave(in.temp, in.path)
+			return
+		}
+	}
+	r.removeOrLeave("apply.unneeded", in.temp)
+}
+
 // leave has a temporary file dealt with later, and tells why.
 func (r *Replica) leave(temp, path string, cause error) {
 	r.leftovers[temp] = leftover{path, time.Now().Add(leftoverInterval)}
