@@ -34,6 +34,7 @@ var imports = map[string][]string{
 	"fusefs/foldtest":   nil, // for tests alone: no other package may import it
 	"ignore":            nil,
 	"control":           nil,
+	"members":           nil,
 	"merkle":            nil,
 	"watcher":           nil,
 }
@@ -50,7 +51,7 @@ var libraries = map[string][]string{
 	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "control", "fusefs/foldtest", "replica", "syncproto/sshconn"},
 	"golang.org/x/term":                             {"cmd/resonate"},
 	"golang.org/x/text":                             {"fusefs/foldtest"},
-	"google.golang.org/protobuf/encoding/protowire": {"index", "merkle", "syncproto"},
+	"google.golang.org/protobuf/encoding/protowire": {"index", "members", "merkle", "syncproto"},
 }
 
 // pure are the packages that decide and do not act; impure is what they therefore cannot need.
