@@ -103,6 +103,11 @@ func (m *Mesh) acceptControl(l *link, c ssh.NewChannel) {
 		c.Reject(rejectDuplicate, err.Error())
 		return
 	}
+	if err := m.endpoint.permit(l.key); err != nil { // still: see Drop
+		c.Reject(ssh.Prohibited, trustRefusal)
+		l.close()
+		return
+	}
 	channel, requests, err := c.Accept()
 	if err != nil {
 		l.close()

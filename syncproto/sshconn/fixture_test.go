@@ -108,9 +108,17 @@ func listenTest(t testing.TB, id *Identity, addr string, trusted func(ssh.Public
 	return n
 }
 
+func tcp(addrs ...string) []Address {
+	var out []Address
+	for _, a := range addrs {
+		out = append(out, TCP(a))
+	}
+	return out
+}
+
 func (n *node) run(t testing.TB, peers ...string) *node {
 	t.Helper()
-	mesh, err := NewMesh(n.Endpoint, peers, func(ctx context.Context, s *Session) error {
+	mesh, err := NewMesh(n.Endpoint, tcp(peers...), func(ctx context.Context, s *Session) error {
 		n.served.Add(1)
 		n.sessions <- s
 		if n.serve != nil {

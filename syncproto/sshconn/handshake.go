@@ -10,9 +10,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// peerIDKey is where the server side's key check leaves the NodeID that it
-// permitted.
-type peerIDKey struct{}
+// peerKey is where the server side's key check leaves the key that it permitted.
+type peerKey struct{}
 
 func (e *Endpoint) serverConfig() *ssh.ServerConfig {
 	c := &ssh.ServerConfig{
@@ -23,7 +22,7 @@ func (e *Endpoint) serverConfig() *ssh.ServerConfig {
 		PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 			err := e.permit(key)
 			if err == nil {
-				return &ssh.Permissions{ExtraData: map[any]any{peerIDKey{}: idOf(key)}}, nil
+				return &ssh.Permissions{ExtraData: map[any]any{peerKey{}: key}}, nil
 			}
 			e.refuse(meta.RemoteAddr(), key, err)
 			// The banner tells the other side why, and nothing about this one.
@@ -65,7 +64,7 @@ func (e *Endpoint) accept(ctx context.Context, conn net.Conn) (*link, error) {
 		return nil, fmt.Errorf("accept %s: %w", conn.RemoteAddr(), err)
 	}
 	w.SetDeadline(time.Time{})
-	peer := c.Permissions.ExtraData[peerIDKey{}].(NodeID)
+	peer := c.Permissions.ExtraData[peerKey{}].(ssh.PublicKey)
 	return newLink(c, w, peer, channels, requests), nil
 }
 
@@ -73,18 +72,18 @@ func (e *Endpoint) accept(ctx context.Context, conn net.Conn) (*link, error) {
 type hostCheck struct {
 	want   *NodeID // nil: any that is permitted
 	permit func(ssh.PublicKey) error
-	got    NodeID
-	known  bool
+	got    ssh.PublicKey
 	err    error
 	banner string
 }
 
 func (h *hostCheck) check(_ string, _ net.Addr, key ssh.PublicKey) error {
-	h.err = h.permit(key)
-	if h.err == nil && h.want != nil && idOf(key) != *h.want {
+	h.got = key
+	if h.want != nil && idOf(key) != *h.want {
 		h.err = fmt.Errorf("another node answered: %s instead of %s", idOf(key), *h.want)
+	} else {
+		h.err = h.permit(key)
 	}
-	h.got, h.known = idOf(key), h.err == nil
 	return h.err
 }
 
@@ -135,7 +134,7 @@ func (e *Endpoint) explain(ctx context.Context, host *hostCheck, err error) erro
 		return host.err
 	case host.banner != "":
 		return fmt.Errorf("%w: node %s says of this node's key %s: %s: add it there: %s",
-			ErrRefused, host.got, e.identity.id, host.banner, e.identity.AuthorizedKey())
+			ErrRefused, idOf(host.got), e.identity.id, host.banner, e.identity.AuthorizedKey())
 	case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout():
 		return fmt.Errorf("no SSH answer in time: is it a resonate? %w", err)
 	}

@@ -23,7 +23,8 @@ const (
 type link struct {
 	conn     ssh.Conn
 	wire     *wire
-	peer     NodeID
+	key      ssh.PublicKey // of the peer
+	peer     NodeID        // its ID
 	channels <-chan ssh.NewChannel
 	requests <-chan *ssh.Request
 
@@ -48,9 +49,9 @@ type joiner struct {
 	blocks  func(*link, []byte) ([]byte, bool)
 }
 
-func newLink(conn ssh.Conn, w *wire, peer NodeID, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) *link {
+func newLink(conn ssh.Conn, w *wire, key ssh.PublicKey, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) *link {
 	return &link{
-		conn: conn, wire: w, peer: peer, channels: channels, requests: requests,
+		conn: conn, wire: w, key: key, peer: idOf(key), channels: channels, requests: requests,
 		kick: make(chan struct{}, 1), gone: make(chan struct{}), joined: make(chan struct{}),
 	}
 }
