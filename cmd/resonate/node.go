@@ -64,7 +64,7 @@ func (n *node) listen(s *settings, h homes, log *slog.Logger) (err error) {
 	if err := trust.Add(id.PublicKey(), "resonate "+n.replica.Node().Short()+" "+s.dir); err != nil {
 		return fmt.Errorf("trust this node's key: %w", err)
 	}
-	n.endpoint, err = sshconn.Listen(s.address(), sshconn.Config{Identity: id, Trusted: trust.Check, Log: log})
+	n.endpoint, err = sshconn.Listen([]string{s.address()}, sshconn.Config{Identity: id, Trusted: trust.Check, Log: log})
 	if err != nil {
 		return stateError{"", err, "choose an address of this machine with -listen, and a port with -port"}
 	}

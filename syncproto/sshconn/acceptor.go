@@ -3,8 +3,6 @@ package sshconn
 import (
 	"context"
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"net"
 	"time"
 
@@ -14,34 +12,16 @@ import (
 // rejectDuplicate is from the range that RFC 4254 section 5.1 leaves for private use.
 const rejectDuplicate ssh.RejectionReason = 0xFE000001
 
-// acceptAll accepts connections until ctx ends.
-func (m *Mesh) acceptAll(ctx context.Context) error {
+// admit takes in a connection, unless too many others are in their handshake.
+func (m *Mesh) admit(ctx context.Context, conn net.Conn) {
 	e := m.endpoint
-	for {
-		conn, err := e.listener.Accept()
-		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				conn.Close()
-			}
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("accept connections: %w", err)
-		case err != nil: // such as too many open files, which passes
-			if e.notices.due("listener", "accept", time.Now()) {
-				e.log.Warn("cannot accept a connection", "err", err)
-			}
-			pause(ctx, acceptErrorPause)
-			continue
-		}
-		select {
-		case e.slots <- struct{}{}:
-			m.wg.Go(func() { m.receive(ctx, conn) })
-		default:
-			conn.Close()
-			if e.notices.due("listener", "crowded", time.Now()) {
-				e.log.Warn("closed a connection: too many others have not authenticated yet", "remote", conn.RemoteAddr().String(), "limit", cap(e.slots))
-			}
+	select {
+	case e.slots <- struct{}{}:
+		m.wg.Go(func() { m.receive(ctx, conn) })
+	default:
+		conn.Close()
+		if e.notices.due("listener", "crowded", time.Now()) {
+			e.log.Warn("closed a connection: too many others have not authenticated yet", "remote", conn.RemoteAddr().String(), "limit", cap(e.slots))
 		}
 	}
 }
@@ -162,14 +142,4 @@ func newToken() token {
 	var t token
 	rand.Read(t[:]) // never fails, says crypto/rand
 	return t
-}
-
-// pause waits for d, or less if ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

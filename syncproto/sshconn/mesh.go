@@ -3,7 +3,9 @@ package sshconn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 )
@@ -39,22 +41,27 @@ func NewMesh(e *Endpoint, peers []Address, serve func(ctx context.Context, s *Se
 
 // Run accepts and dials until ctx ends, then closes the endpoint and returns
 // nil when all sessions and goroutines are gone, which takes no longer than
-// serve does, and half a second. An error tells why it cannot accept. It is
-// called once.
+// serve does, and half a second. It returns an error if the endpoint is closed
+// before. It is called once.
 func (m *Mesh) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { m.endpoint.Close() })
-	defer stop()
 	m.mu.Lock()
 	m.ctx = ctx
 	m.eachDialler(m.launch)
 	m.mu.Unlock()
-	err := m.acceptAll(ctx)
+	m.endpoint.accepting(func(conn net.Conn) { m.admit(ctx, conn) })
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-m.endpoint.closed:
+		err = fmt.Errorf("accept connections: %w", errEndpointClosed)
+	}
 	m.mu.Lock() // nothing is launched any more
 	cancel()
 	m.mu.Unlock()
 	m.endpoint.Close()
+	m.endpoint.loops.Wait()
 	m.wg.Wait()
 	return err
 }

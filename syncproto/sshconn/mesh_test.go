@@ -227,7 +227,7 @@ func TestThreeNodes(t *testing.T) {
 }
 
 func TestBadAddresses(t *testing.T) {
-	e, err := Listen("127.0.0.1:0", Config{Identity: newTestIdentity(t), Trusted: trustAll})
+	e, err := Listen([]string{"127.0.0.1:0"}, Config{Identity: newTestIdentity(t), Trusted: trustAll})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestBadAddresses(t *testing.T) {
 	if _, err := NewMesh(e, tcp("[::1]:22", "10.0.0.1:1", "a.b:65535"), nil); err != nil {
 		t.Errorf("good ones: %v", err)
 	}
-	_, err = Listen(e.Addr().String(), Config{Identity: newTestIdentity(t), Trusted: trustAll})
+	_, err = Listen([]string{e.Addr().String()}, Config{Identity: newTestIdentity(t), Trusted: trustAll})
 	_, port, _ := net.SplitHostPort(e.Addr().String())
 	if err == nil || !strings.Contains(err.Error(), "port "+port+" is in use") {
 		t.Errorf("port in use: got %v", err)
