@@ -27,18 +27,20 @@ func (m *Mesh) admit(ctx context.Context, conn net.Conn) {
 }
 
 // receive takes a connection from its first byte until it is part of a
-// session, or has not become so in time.
+// session, or has not become so in time; an invited stranger's, to its end.
 func (m *Mesh) receive(ctx context.Context, conn net.Conn) {
-	l, err := m.endpoint.accept(ctx, conn)
+	a, err := m.endpoint.accept(ctx, conn)
 	<-m.endpoint.slots
 	if err != nil {
 		m.endpoint.log.Debug("handshake failed", "err", err)
-		if ctx.Err() == nil {
-			m.endpoint.unauthenticated(conn.RemoteAddr(), err)
-		}
 		return
 	}
-	l.start(&joiner{
+	if a.joins {
+		m.endpoint.serveJoin(ctx, a)
+		return
+	}
+	l := newLink(a.conn, a.wire, a.key, a.channels, a.requests)
+	l.start(&pairing{
 		control: m.acceptControl,
 		blocks:  func(l *link, payload []byte) ([]byte, bool) { return m.acceptPair(ctx, l, payload) },
 	})
@@ -136,6 +138,16 @@ func (m *Mesh) acceptPair(ctx context.Context, l *link, payload []byte) ([]byte,
 	close(c.control.joined)
 	close(l.joined)
 	return m.endpoint.instance[:], true
+}
+
+// pause waits for d, or less if ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 func newToken() token {

@@ -13,6 +13,9 @@
 // the global request "blocks@resonate" with the token, whose answer carries the
 // acceptor's instance. Then either side opens "block@resonate" channels, sends
 // "keepalive@resonate" and, before it closes, "bye@resonate" with the reason.
+//
+// A stranger that was invited authenticates with its key and the secret of its
+// invitation, under a user name of its own, and gets one channel, "join@resonate".
 package sshconn
 
 import (
@@ -42,6 +45,7 @@ const (
 	acceptErrorPause     = 100 * time.Millisecond
 	instanceSize         = 16
 	maxBannerSize        = 500
+	connectTimeout       = 4 * time.Second
 	handshakeTimeout     = 10 * time.Second
 	settledAfter         = 5 * time.Second
 	goodbyeTime          = 250 * time.Millisecond
@@ -53,14 +57,17 @@ const (
 type Config struct {
 	Identity  *Identity
 	Trusted   func(ssh.PublicKey) error // called at once from several goroutines, for each key offered
+	Joining   *Joining                  // nil: nobody can join
 	Log       *slog.Logger              // nil: discard
 	Keepalive time.Duration             // how often each side asks for a sign of life; 0: 15 s
 }
 
 // timing holds the durations that tests shorten.
 type timing struct {
+	connect   time.Duration // for a TCP connection to one address
 	handshake time.Duration // from TCP connection to session, for each step of the way
 	settled   time.Duration // a session that lasted this long is a success: back-off starts anew
+	join      time.Duration // for all that an invited stranger has to say
 	redial    span
 	refused   span
 }
@@ -71,9 +78,10 @@ type Endpoint struct {
 	trusted   func(ssh.PublicKey) error
 	log       *slog.Logger
 	keepalive time.Duration
-	server    *ssh.ServerConfig
+	joining   *Joining
 	instance  instance      // of this process, told to peers
 	slots     chan struct{} // one for each connection in its handshake
+	joins     chan struct{} // one for each stranger that joins
 	notices   notices
 	timing    timing
 
@@ -104,13 +112,16 @@ func Listen(addrs []string, c Config) (*Endpoint, error) {
 		return nil, err
 	}
 	e := &Endpoint{
-		identity: c.Identity, trusted: c.Trusted, log: c.Log, keepalive: c.Keepalive,
+		identity: c.Identity, trusted: c.Trusted, joining: c.Joining, log: c.Log, keepalive: c.Keepalive,
 		listeners: listeners,
 		closed:    make(chan struct{}),
 		slots:     make(chan struct{}, maxHandshakes),
+		joins:     make(chan struct{}, maxJoins),
 		timing: timing{
+			connect:   connectTimeout,
 			handshake: handshakeTimeout,
 			settled:   settledAfter,
+			join:      joinTime,
 			redial:    span{100 * time.Millisecond, 10 * time.Second},
 			refused:   span{time.Second, 30 * time.Second},
 		},
@@ -122,7 +133,6 @@ func Listen(addrs []string, c Config) (*Endpoint, error) {
 	if e.keepalive <= 0 {
 		e.keepalive = defaultKeepalive
 	}
-	e.server = e.serverConfig()
 	return e, nil
 }
 

@@ -42,9 +42,9 @@ type link struct {
 	claim     *claim
 }
 
-// joiner is who decides on the links that were accepted. Links that this side
-// dialled have none: there, the peer has nothing to ask for.
-type joiner struct {
+// pairing decides on the links that were accepted. Links that this side dialled
+// have none: there, the peer has nothing to ask for.
+type pairing struct {
 	control func(*link, ssh.NewChannel)
 	blocks  func(*link, []byte) ([]byte, bool)
 }
@@ -57,10 +57,10 @@ func newLink(conn ssh.Conn, w *wire, key ssh.PublicKey, channels <-chan ssh.NewC
 }
 
 // start serves the link until it is closed by either side.
-func (l *link) start(j *joiner) {
+func (l *link) start(p *pairing) {
 	served := make(chan struct{})
-	l.wg.Go(func() { l.serveChannels(j) })
-	l.wg.Go(func() { defer close(served); l.serveRequests(j) })
+	l.wg.Go(func() { l.serveChannels(p) })
+	l.wg.Go(func() { defer close(served); l.serveRequests(p) })
 	l.wg.Go(func() {
 		cause := l.conn.Wait()
 		<-served // a farewell may be the last request
@@ -77,11 +77,11 @@ func (l *link) shut() {
 	l.wg.Wait()
 }
 
-func (l *link) serveChannels(j *joiner) {
+func (l *link) serveChannels(p *pairing) {
 	for c := range l.channels {
 		switch kind := c.ChannelType(); {
-		case kind == controlChannel && j != nil:
-			j.control(l, c)
+		case kind == controlChannel && p != nil:
+			p.control(l, c)
 		case kind == blockChannel:
 			if s := l.session.Load(); s != nil && s.blocks == l {
 				s.acceptBlocks(c)
@@ -94,7 +94,7 @@ func (l *link) serveChannels(j *joiner) {
 	}
 }
 
-func (l *link) serveRequests(j *joiner) {
+func (l *link) serveRequests(p *pairing) {
 	for r := range l.requests {
 		switch {
 		case r.Type == keepaliveRequest:
@@ -102,8 +102,8 @@ func (l *link) serveRequests(j *joiner) {
 			r.Reply(true, nil)
 		case r.Type == byeRequest:
 			l.dismissed(r.Payload)
-		case r.Type == blocksRequest && j != nil:
-			answer, ok := j.blocks(l, r.Payload)
+		case r.Type == blocksRequest && p != nil:
+			answer, ok := p.blocks(l, r.Payload)
 			r.Reply(ok, answer)
 		default:
 			r.Reply(false, nil)
