@@ -64,11 +64,15 @@ func (n *node) listen(s *settings, h homes, log *slog.Logger) (err error) {
 	if err := trust.Add(id.PublicKey(), "resonate "+n.replica.Node().Short()+" "+s.dir); err != nil {
 		return fmt.Errorf("trust this node's key: %w", err)
 	}
-	n.endpoint, err = sshconn.Listen(s.address(), sshconn.Config{Identity: id, Trusted: trust.Check, Log: log})
+	n.endpoint, err = sshconn.Listen([]string{s.address()}, sshconn.Config{Identity: id, Trusted: trust.Check, Log: log})
 	if err != nil {
 		return stateError{"", err, "choose an address of this machine with -listen, and a port with -port"}
 	}
-	n.mesh, err = sshconn.NewMesh(n.endpoint, s.peers, func(ctx context.Context, session *sshconn.Session) error {
+	peers := make([]sshconn.Address, 0, len(s.peers))
+	for _, addr := range s.peers {
+		peers = append(peers, sshconn.TCP(addr))
+	}
+	n.mesh, err = sshconn.NewMesh(n.endpoint, peers, func(ctx context.Context, session *sshconn.Session) error {
 		return n.replica.Serve(ctx, link{session})
 	})
 	return err

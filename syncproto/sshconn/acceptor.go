@@ -3,8 +3,6 @@ package sshconn
 import (
 	"context"
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"net"
 	"time"
 
@@ -14,51 +12,35 @@ import (
 // rejectDuplicate is from the range that RFC 4254 section 5.1 leaves for private use.
 const rejectDuplicate ssh.RejectionReason = 0xFE000001
 
-// acceptAll accepts connections until ctx ends.
-func (m *Mesh) acceptAll(ctx context.Context) error {
+// admit takes in a connection, unless too many others are in their handshake.
+func (m *Mesh) admit(ctx context.Context, conn net.Conn) {
 	e := m.endpoint
-	for {
-		conn, err := e.listener.Accept()
-		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				conn.Close()
-			}
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("accept connections: %w", err)
-		case err != nil: // such as too many open files, which passes
-			if e.notices.due("listener", "accept", time.Now()) {
-				e.log.Warn("cannot accept a connection", "err", err)
-			}
-			pause(ctx, acceptErrorPause)
-			continue
-		}
-		select {
-		case e.slots <- struct{}{}:
-			m.wg.Go(func() { m.receive(ctx, conn) })
-		default:
-			conn.Close()
-			if e.notices.due("listener", "crowded", time.Now()) {
-				e.log.Warn("closed a connection: too many others have not authenticated yet", "remote", conn.RemoteAddr().String(), "limit", cap(e.slots))
-			}
+	select {
+	case e.slots <- struct{}{}:
+		m.wg.Go(func() { m.receive(ctx, conn) })
+	default:
+		conn.Close()
+		if e.notices.due("listener", "crowded", time.Now()) {
+			e.log.Warn("closed a connection: too many others have not authenticated yet", "remote", conn.RemoteAddr().String(), "limit", cap(e.slots))
 		}
 	}
 }
 
 // receive takes a connection from its first byte until it is part of a
-// session, or has not become so in time.
+// session, or has not become so in time; an invited stranger's, to its end.
 func (m *Mesh) receive(ctx context.Context, conn net.Conn) {
-	l, err := m.endpoint.accept(ctx, conn)
+	a, err := m.endpoint.accept(ctx, conn)
 	<-m.endpoint.slots
 	if err != nil {
 		m.endpoint.log.Debug("handshake failed", "err", err)
-		if ctx.Err() == nil {
-			m.endpoint.unauthenticated(conn.RemoteAddr(), err)
-		}
 		return
 	}
-	l.start(&joiner{
+	if a.joins {
+		m.endpoint.serveJoin(ctx, a)
+		return
+	}
+	l := newLink(a.conn, a.wire, a.key, a.channels, a.requests)
+	l.start(&pairing{
 		control: m.acceptControl,
 		blocks:  func(l *link, payload []byte) ([]byte, bool) { return m.acceptPair(ctx, l, payload) },
 	})
@@ -101,6 +83,11 @@ func (m *Mesh) acceptControl(l *link, c ssh.NewChannel) {
 	claim, err := m.takeAccepted(l, h)
 	if err != nil {
 		c.Reject(rejectDuplicate, err.Error())
+		return
+	}
+	if err := m.endpoint.permit(l.key); err != nil { // still: see Drop
+		c.Reject(ssh.Prohibited, trustRefusal)
+		l.close()
 		return
 	}
 	channel, requests, err := c.Accept()
@@ -153,12 +140,6 @@ func (m *Mesh) acceptPair(ctx context.Context, l *link, payload []byte) ([]byte,
 	return m.endpoint.instance[:], true
 }
 
-func newToken() token {
-	var t token
-	rand.Read(t[:]) // never fails, says crypto/rand
-	return t
-}
-
 // pause waits for d, or less if ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
@@ -167,4 +148,10 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+}
+
+func newToken() token {
+	var t token
+	rand.Read(t[:]) // never fails, says crypto/rand
+	return t
 }

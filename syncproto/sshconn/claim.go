@@ -35,6 +35,7 @@ type claim struct {
 	session  *Session      // nil while only half of the pair is up
 	since    time.Time
 	before   *claim // what it replaced, to be gone before this one serves
+	dropped  bool   // by Drop; guarded by the mesh's mutex
 
 	// Set before gone is closed.
 	lasted time.Duration
@@ -116,11 +117,11 @@ func (m *Mesh) release(c *claim) {
 		delete(m.claims, c.id)
 	}
 	close(c.gone)
-	for _, d := range m.diallers {
+	m.eachDialler(func(d *dialler) {
 		if d.known && d.id == c.id && c.lasted >= m.endpoint.timing.settled {
 			d.hurry()
 		}
-	}
+	})
 }
 
 // hello is the extra data of the control channel: token and instance; what a

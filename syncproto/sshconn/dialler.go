@@ -5,25 +5,39 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// dialler keeps one configured address connected.
+// dialler keeps one peer connected: whatever node is behind a configured
+// address, or a member, wherever it is.
 type dialler struct {
-	addr  string
-	wake  chan struct{}
-	pause backoff // of keepDialling alone
+	name   string // the configured address, or the member's ID
+	member bool
+	wake   chan struct{}
+	pause  backoff // of keepDialling alone
 
 	// Guarded by the mesh's mutex.
-	id    NodeID
-	known bool
-	state PeerState // while there is no session
+	cancel context.CancelFunc // nil until it is launched
+	addrs  []Address          // in the order in which they are tried
+	id     NodeID
+	known  bool
+	state  PeerState // while there is no session
 }
 
-func newDialler(addr string) *dialler {
-	return &dialler{addr: addr, wake: make(chan struct{}, 1), state: PeerState{State: Connecting, Since: time.Now()}}
+func newDialler(name string, addrs ...Address) *dialler {
+	return &dialler{name: name, addrs: addrs, wake: make(chan struct{}, 1), state: PeerState{State: Connecting, Since: time.Now()}}
+}
+
+// stop ends the dialler; its session, if it has one, goes on. The caller holds
+// the mesh's mutex.
+func (d *dialler) stop() {
+	if d.cancel != nil {
+		d.cancel()
+	}
 }
 
 // hurry cuts the current pause short.
@@ -34,13 +48,16 @@ func (d *dialler) hurry() {
 	}
 }
 
-// keepDialling dials whenever there is no session with the node behind the
-// address, whoever dialled it.
+// errNoAddress: a member told nobody where it is.
+var errNoAddress = errors.New("no address of it is known: it has to dial")
+
+// keepDialling dials whenever there is no session with the peer, whoever dialled
+// it.
 func (m *Mesh) keepDialling(ctx context.Context, d *dialler) {
 	for ctx.Err() == nil {
 		err := m.connect(ctx, d)
 		if errors.Is(err, errSelf) {
-			m.endpoint.log.Warn("not dialling this address any more: remove it from the peers (-peer)", "addr", d.addr, "err", err)
+			m.endpoint.log.Warn("not dialling this address any more: remove it from the peers (-peer)", "addr", d.name, "err", err)
 			m.note(d, PeerState{State: Self, ID: m.endpoint.identity.id, Err: err})
 			return
 		}
@@ -51,8 +68,8 @@ func (m *Mesh) keepDialling(ctx context.Context, d *dialler) {
 	}
 }
 
-// connect has one session with the node behind the address, or waits for the
-// end of the one there is. It returns nil after a session that lasted.
+// connect has one session with the peer, or waits for the end of the one there
+// is. It returns nil after a session that lasted.
 func (m *Mesh) connect(ctx context.Context, d *dialler) error {
 	c := m.standing(d)
 	if c == nil {
@@ -62,7 +79,7 @@ func (m *Mesh) connect(ctx context.Context, d *dialler) error {
 			m.tell(ctx, d, err)
 			return err
 		}
-		m.hold(c)
+		m.wg.Go(func() { m.hold(c) }) // not here: the session outlives a dialler that is stopped
 	}
 	select {
 	case <-c.gone:
@@ -81,19 +98,31 @@ func (m *Mesh) connect(ctx context.Context, d *dialler) error {
 
 // tell logs why a dial failed, unless that is well known.
 func (m *Mesh) tell(ctx context.Context, d *dialler, err error) {
-	if ctx.Err() != nil || errors.Is(err, errDuplicate) || errors.Is(err, errSelf) {
+	if ctx.Err() != nil || errors.Is(err, errDuplicate) || errors.Is(err, errSelf) || errors.Is(err, errNoAddress) {
 		return
 	}
-	if m.endpoint.notices.due(d.addr, kindOf(err), time.Now()) {
+	if m.endpoint.notices.due(d.notice(), kindOf(err), time.Now()) {
 		level := slog.LevelInfo // it may just not be there yet
 		if stateAfter(err) == Refused {
 			level = slog.LevelWarn
 		}
-		m.endpoint.log.Log(ctx, level, "cannot connect to peer; trying again", "addr", d.addr, "err", err)
+		m.endpoint.log.Log(ctx, level, "cannot connect to peer; trying again", d.attr(), "err", err)
 	}
 }
 
-// rest waits until the address is to be dialled again.
+// notice names the dialler for notices: how dialling a member goes is another
+// matter than how its sessions end.
+func (d *dialler) notice() string { return "dial " + d.name }
+
+// attr names the dialler in a log.
+func (d *dialler) attr() slog.Attr {
+	if d.member {
+		return slog.String("peer", d.name)
+	}
+	return slog.String("addr", d.name)
+}
+
+// rest waits until the peer is to be dialled again.
 func (m *Mesh) rest(ctx context.Context, d *dialler, err error) {
 	if err == nil || errors.Is(err, errDuplicate) && m.standing(d) != nil {
 		return
@@ -106,18 +135,24 @@ func (m *Mesh) rest(ctx context.Context, d *dialler, err error) {
 	case errors.Is(err, errDuplicate):
 		state, err = Connecting, nil // the peer is at it
 	}
-	wait := d.pause.next(within)
-	m.note(d, PeerState{State: state, Err: err, NextTry: time.Now().Add(wait)})
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
+	var over <-chan time.Time
+	p := PeerState{State: state, Err: err}
+	if !errors.Is(err, errNoAddress) {
+		wait := d.pause.next(within)
+		p.NextTry = time.Now().Add(wait)
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		over = timer.C
+	}
+	m.note(d, p)
 	select {
-	case <-timer.C:
+	case <-over:
 	case <-d.wake:
 	case <-ctx.Done():
 	}
 }
 
-// note records the state of an address without a session.
+// note records the state of a peer without a session.
 func (m *Mesh) note(d *dialler, p PeerState) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -131,7 +166,7 @@ func (m *Mesh) note(d *dialler, p PeerState) {
 	d.state = p
 }
 
-// standing gives the claim for the node behind the address, nil if there is none.
+// standing gives the claim for the dialler's node, nil if there is none.
 func (m *Mesh) standing(d *dialler) *claim {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -141,11 +176,64 @@ func (m *Mesh) standing(d *dialler) *claim {
 	return m.claims[d.id]
 }
 
-// dialSession makes both connections; the session is not started.
+// dialSession makes both connections, to the first of the addresses that leads to
+// the peer; the session is not started.
 func (m *Mesh) dialSession(ctx context.Context, d *dialler) (*claim, error) {
+	m.mu.Lock()
+	addrs := slices.Clone(d.addrs)
+	m.mu.Unlock()
+	failed := attempts{errNoAddress}
+	for i, addr := range addrs {
+		c, err := m.dialAt(ctx, d, addr)
+		switch {
+		case err == nil:
+			m.prefer(d, addr)
+			return c, nil
+		case ctx.Err() != nil, errors.Is(err, errDuplicate), errors.Is(err, ErrRefused):
+			return nil, err // the peer itself has answered
+		}
+		failed = append(failed[:i], err)
+		if m.standing(d) != nil {
+			return nil, errDuplicate
+		}
+	}
+	if len(failed) == 1 {
+		return nil, failed[0]
+	}
+	return nil, failed
+}
+
+// attempts is why each of several addresses did not do.
+type attempts []error
+
+func (a attempts) Error() string {
+	text := make([]string, len(a))
+	for i, err := range a {
+		text[i] = err.Error()
+	}
+	return strings.Join(text, "; ")
+}
+
+func (a attempts) Unwrap() []error { return a }
+
+// prefer lets the address that led to the peer be the first to be tried.
+func (m *Mesh) prefer(d *dialler, addr Address) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := slices.IndexFunc(d.addrs, func(a Address) bool { return a.Name == addr.Name }); i > 0 {
+		d.addrs = slices.Insert(slices.Delete(slices.Clone(d.addrs), i, i+1), 0, addr)
+	}
+}
+
+// dialAt makes both connections to one address.
+func (m *Mesh) dialAt(ctx context.Context, d *dialler, addr Address) (*claim, error) {
 	soon, cancel := context.WithTimeout(ctx, m.endpoint.timing.handshake)
 	defer cancel()
-	l, err := m.endpoint.dial(soon, d.addr, nil)
+	var want *NodeID
+	if d.member {
+		want = &d.id // never changes
+	}
+	l, err := m.endpoint.dial(soon, addr.Name, want)
 	if err != nil {
 		return nil, err
 	}
@@ -161,17 +249,20 @@ func (m *Mesh) dialSession(ctx context.Context, d *dialler) (*claim, error) {
 		l.shut()
 		return nil, err
 	}
-	if err = m.pair(ctx, soon, c); err != nil {
+	if err = m.endpoint.permit(l.key); err == nil { // still: see Drop
+		err = m.pair(soon, c)
+	}
+	if err != nil {
 		l.shut()
 		m.release(c)
 		return nil, err
 	}
-	m.endpoint.notices.forget(d.addr)
+	m.endpoint.notices.forget(d.notice())
 	return c, nil
 }
 
 // pair asks for the session and adds the second connection, until soon ends.
-func (m *Mesh) pair(ctx, soon context.Context, c *claim) error {
+func (m *Mesh) pair(soon context.Context, c *claim) error {
 	greeting := hello{token: c.token, instance: m.endpoint.instance}
 	channel, err := c.control.open(soon, controlChannel, greeting.bytes())
 	if err != nil {
@@ -185,7 +276,7 @@ func (m *Mesh) pair(ctx, soon context.Context, c *claim) error {
 	}
 	// The session comes before the request, as the peer may open block channels
 	// as soon as it has answered.
-	s := newSession(ctx, c, blocks, m.endpoint.keepalive)
+	s := newSession(m.ctx, c, blocks, m.endpoint.keepalive)
 	blocks.start(nil)
 	stop := context.AfterFunc(soon, blocks.close)
 	ok, answer, err := blocks.conn.SendRequest(blocksRequest, true, c.token[:])

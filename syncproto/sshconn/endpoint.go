@@ -13,16 +13,18 @@
 // the global request "blocks@resonate" with the token, whose answer carries the
 // acceptor's instance. Then either side opens "block@resonate" channels, sends
 // "keepalive@resonate" and, before it closes, "bye@resonate" with the reason.
+//
+// A stranger that was invited authenticates with its key and the secret of its
+// invitation, under a user name of its own, and gets one channel, "join@resonate".
 package sshconn
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"syscall"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -43,6 +45,7 @@ const (
 	acceptErrorPause     = 100 * time.Millisecond
 	instanceSize         = 16
 	maxBannerSize        = 500
+	connectTimeout       = 4 * time.Second
 	handshakeTimeout     = 10 * time.Second
 	settledAfter         = 5 * time.Second
 	goodbyeTime          = 250 * time.Millisecond
@@ -54,55 +57,71 @@ const (
 type Config struct {
 	Identity  *Identity
 	Trusted   func(ssh.PublicKey) error // called at once from several goroutines, for each key offered
+	Joining   *Joining                  // nil: nobody can join
 	Log       *slog.Logger              // nil: discard
 	Keepalive time.Duration             // how often each side asks for a sign of life; 0: 15 s
 }
 
 // timing holds the durations that tests shorten.
 type timing struct {
+	connect   time.Duration // for a TCP connection to one address
 	handshake time.Duration // from TCP connection to session, for each step of the way
 	settled   time.Duration // a session that lasted this long is a success: back-off starts anew
+	join      time.Duration // for all that an invited stranger has to say
 	redial    span
 	refused   span
 }
 
-// Endpoint is a listening address with a node's key. A Mesh runs on it.
+// Endpoint is where a node listens, with its key. A Mesh runs on it.
 type Endpoint struct {
 	identity  *Identity
 	trusted   func(ssh.PublicKey) error
 	log       *slog.Logger
 	keepalive time.Duration
-	listener  net.Listener
-	server    *ssh.ServerConfig
+	joining   *Joining
 	instance  instance      // of this process, told to peers
 	slots     chan struct{} // one for each connection in its handshake
+	joins     chan struct{} // one for each stranger that joins
 	notices   notices
 	timing    timing
+
+	moving sync.Mutex     // held while listeners are opened and closed
+	loops  sync.WaitGroup // one for each listener, once a mesh runs
+	closed chan struct{}
+
+	mu        sync.Mutex
+	listeners []*listener
+	handle    func(net.Conn) // of the mesh that runs
+	isClosed  bool
 }
 
 // instance is drawn at random by each process, and tells a node that started
 // again from one that dials a second time.
 type instance [instanceSize]byte
 
-// Listen binds addr (HOST:PORT; port 0: any free one) over TCP.
-func Listen(addr string, c Config) (*Endpoint, error) {
-	// The sessions' own keep-alives do what TCP's would, for less traffic.
-	lc := net.ListenConfig{KeepAlive: networkKeepaliveNone}
-	listener, err := lc.Listen(context.Background(), "tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		_, port, _ := net.SplitHostPort(addr)
-		return nil, fmt.Errorf("listen on %s: port %s is in use: stop what uses it, or choose another with -port: %w", addr, port, err)
-	}
+// Listen opens addrs (HOST:PORT) over TCP. Port 0 is any free one, the same at
+// all of them; [::] and no host stand for all addresses of the machine; without
+// addresses, only Mesh.Accept brings connections in.
+func Listen(addrs []string, c Config) (*Endpoint, error) {
+	at, err := places(addrs, "")
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+		return nil, err
+	}
+	listeners, err := bindAll(at)
+	if err != nil {
+		return nil, err
 	}
 	e := &Endpoint{
-		identity: c.Identity, trusted: c.Trusted, log: c.Log, keepalive: c.Keepalive,
-		listener: listener,
-		slots:    make(chan struct{}, maxHandshakes),
+		identity: c.Identity, trusted: c.Trusted, joining: c.Joining, log: c.Log, keepalive: c.Keepalive,
+		listeners: listeners,
+		closed:    make(chan struct{}),
+		slots:     make(chan struct{}, maxHandshakes),
+		joins:     make(chan struct{}, maxJoins),
 		timing: timing{
+			connect:   connectTimeout,
 			handshake: handshakeTimeout,
 			settled:   settledAfter,
+			join:      joinTime,
 			redial:    span{100 * time.Millisecond, 10 * time.Second},
 			refused:   span{time.Second, 30 * time.Second},
 		},
@@ -114,15 +133,8 @@ func Listen(addr string, c Config) (*Endpoint, error) {
 	if e.keepalive <= 0 {
 		e.keepalive = defaultKeepalive
 	}
-	e.server = e.serverConfig()
 	return e, nil
 }
-
-// Addr gives the address that is listened on.
-func (e *Endpoint) Addr() net.Addr { return e.listener.Addr() }
-
-// Close stops listening. Mesh.Run does it too, when it ends.
-func (e *Endpoint) Close() error { return e.listener.Close() }
 
 // algorithms: AES-128-GCM is the fastest where the processor helps (2.5 times
 // ChaCha20); everything that is weak, or that no node needs, is off.

@@ -23,7 +23,8 @@ const (
 type link struct {
 	conn     ssh.Conn
 	wire     *wire
-	peer     NodeID
+	key      ssh.PublicKey // of the peer
+	peer     NodeID        // its ID
 	channels <-chan ssh.NewChannel
 	requests <-chan *ssh.Request
 
@@ -41,25 +42,25 @@ type link struct {
 	claim     *claim
 }
 
-// joiner is who decides on the links that were accepted. Links that this side
-// dialled have none: there, the peer has nothing to ask for.
-type joiner struct {
+// pairing decides on the links that were accepted. Links that this side dialled
+// have none: there, the peer has nothing to ask for.
+type pairing struct {
 	control func(*link, ssh.NewChannel)
 	blocks  func(*link, []byte) ([]byte, bool)
 }
 
-func newLink(conn ssh.Conn, w *wire, peer NodeID, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) *link {
+func newLink(conn ssh.Conn, w *wire, key ssh.PublicKey, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) *link {
 	return &link{
-		conn: conn, wire: w, peer: peer, channels: channels, requests: requests,
+		conn: conn, wire: w, key: key, peer: idOf(key), channels: channels, requests: requests,
 		kick: make(chan struct{}, 1), gone: make(chan struct{}), joined: make(chan struct{}),
 	}
 }
 
 // start serves the link until it is closed by either side.
-func (l *link) start(j *joiner) {
+func (l *link) start(p *pairing) {
 	served := make(chan struct{})
-	l.wg.Go(func() { l.serveChannels(j) })
-	l.wg.Go(func() { defer close(served); l.serveRequests(j) })
+	l.wg.Go(func() { l.serveChannels(p) })
+	l.wg.Go(func() { defer close(served); l.serveRequests(p) })
 	l.wg.Go(func() {
 		cause := l.conn.Wait()
 		<-served // a farewell may be the last request
@@ -76,11 +77,11 @@ func (l *link) shut() {
 	l.wg.Wait()
 }
 
-func (l *link) serveChannels(j *joiner) {
+func (l *link) serveChannels(p *pairing) {
 	for c := range l.channels {
 		switch kind := c.ChannelType(); {
-		case kind == controlChannel && j != nil:
-			j.control(l, c)
+		case kind == controlChannel && p != nil:
+			p.control(l, c)
 		case kind == blockChannel:
 			if s := l.session.Load(); s != nil && s.blocks == l {
 				s.acceptBlocks(c)
@@ -93,7 +94,7 @@ func (l *link) serveChannels(j *joiner) {
 	}
 }
 
-func (l *link) serveRequests(j *joiner) {
+func (l *link) serveRequests(p *pairing) {
 	for r := range l.requests {
 		switch {
 		case r.Type == keepaliveRequest:
@@ -101,8 +102,8 @@ func (l *link) serveRequests(j *joiner) {
 			r.Reply(true, nil)
 		case r.Type == byeRequest:
 			l.dismissed(r.Payload)
-		case r.Type == blocksRequest && j != nil:
-			answer, ok := j.blocks(l, r.Payload)
+		case r.Type == blocksRequest && p != nil:
+			answer, ok := p.blocks(l, r.Payload)
 			r.Reply(ok, answer)
 		default:
 			r.Reply(false, nil)

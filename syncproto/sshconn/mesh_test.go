@@ -227,21 +227,21 @@ func TestThreeNodes(t *testing.T) {
 }
 
 func TestBadAddresses(t *testing.T) {
-	e, err := Listen("127.0.0.1:0", Config{Identity: newTestIdentity(t), Trusted: trustAll})
+	e, err := Listen([]string{"127.0.0.1:0"}, Config{Identity: newTestIdentity(t), Trusted: trustAll})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
 	for _, addr := range []string{"", "host", "host:", ":22", "host:ssh", "host:0", "host:65536", "::1:22", "[::1]"} {
-		_, err := NewMesh(e, []string{"good:1", addr}, nil)
+		_, err := NewMesh(e, tcp("good:1", addr), nil)
 		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", addr)) || !strings.Contains(err.Error(), "HOST:PORT") {
 			t.Errorf("%q: got %v, want an error with the form", addr, err)
 		}
 	}
-	if _, err := NewMesh(e, []string{"[::1]:22", "10.0.0.1:1", "a.b:65535"}, nil); err != nil {
+	if _, err := NewMesh(e, tcp("[::1]:22", "10.0.0.1:1", "a.b:65535"), nil); err != nil {
 		t.Errorf("good ones: %v", err)
 	}
-	_, err = Listen(e.Addr().String(), Config{Identity: newTestIdentity(t), Trusted: trustAll})
+	_, err = Listen([]string{e.Addr().String()}, Config{Identity: newTestIdentity(t), Trusted: trustAll})
 	_, port, _ := net.SplitHostPort(e.Addr().String())
 	if err == nil || !strings.Contains(err.Error(), "port "+port+" is in use") {
 		t.Errorf("port in use: got %v", err)

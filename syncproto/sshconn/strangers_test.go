@@ -2,6 +2,9 @@ package sshconn
 
 import (
 	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"io"
 	"net"
@@ -90,7 +93,10 @@ func TestGarbageIsSurvived(t *testing.T) {
 // rawClient is a plain SSH client with a key.
 func rawClient(t *testing.T, addr string, c ssh.ClientConfig) (*ssh.Client, error) {
 	t.Helper()
-	c.User, c.HostKeyCallback, c.Timeout = "root", ssh.InsecureIgnoreHostKey(), patience
+	if c.User == "" {
+		c.User = "root"
+	}
+	c.HostKeyCallback, c.Timeout = ssh.InsecureIgnoreHostKey(), patience
 	client, err := ssh.Dial("tcp", addr, &c)
 	if err == nil {
 		t.Cleanup(func() { client.Close() })
@@ -102,35 +108,84 @@ func keyAuth(t *testing.T) []ssh.AuthMethod {
 	return []ssh.AuthMethod{ssh.PublicKeys(newTestIdentity(t).signer)}
 }
 
+// wantNothingElse checks that a connection gives none of what SSH servers give,
+// nor the channels named (without extra data).
+func wantNothingElse(t *testing.T, client *ssh.Client, channels ...string) {
+	t.Helper()
+	address := ssh.Marshal(struct {
+		Host   string
+		Port   uint32
+		Origin string
+		From   uint32
+	}{"127.0.0.1", 22, "127.0.0.1", 1})
+	channels = append(channels, "session", "direct-tcpip", "forwarded-tcpip", "direct-streamlocal@openssh.com",
+		"forwarded-streamlocal@openssh.com", "tun@openssh.com", "x11", "auth-agent@openssh.com", "auth-agent", "nonsense", "")
+	for _, kind := range channels {
+		extra := address
+		if strings.Contains(kind, "@resonate") {
+			extra = nil
+		}
+		var rejected *ssh.OpenChannelError
+		if _, _, err := client.OpenChannel(kind, extra); !errors.As(err, &rejected) {
+			t.Errorf("channel %q: got %v, want a rejection", kind, err)
+		}
+	}
+	for _, kind := range []string{
+		"tcpip-forward", "cancel-tcpip-forward", "streamlocal-forward@openssh.com", "cancel-streamlocal-forward@openssh.com",
+		"no-more-sessions@openssh.com", "hostkeys-prove-00@openssh.com", "keepalive@openssh.com", "nonsense", "",
+	} {
+		if ok, answer, err := client.SendRequest(kind, true, address); ok || err != nil {
+			t.Errorf("request %q: got %v, %q, %v, want a refusal", kind, ok, answer, err)
+		}
+	}
+}
+
+// wantNoService checks that an open channel starts nothing.
+func wantNoService(t *testing.T, channel ssh.Channel) {
+	t.Helper()
+	for _, kind := range []string{
+		"shell", "exec", "subsystem", "pty-req", "env", "x11-req", "auth-agent-req@openssh.com", "window-change", "signal", "break",
+		"xon-xoff", "eow@openssh.com", "keepalive@openssh.com", "nonsense",
+	} {
+		for range 40 { // more than the library queues
+			if ok, err := channel.SendRequest(kind, true, ssh.Marshal(struct{ Name string }{"sftp"})); ok || err != nil {
+				t.Fatalf("request %s: got %v, %v, want a refusal", kind, ok, err)
+			}
+		}
+	}
+}
+
+// ecdsaSigner gives a key of a type that nodes do not have.
+func ecdsaSigner(t *testing.T) ssh.Signer {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
+}
+
 func TestMemberGetsStreamsAlone(t *testing.T) {
 	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll).run(t)
 	client, err := rawClient(t, a.addr(), ssh.ClientConfig{Auth: keyAuth(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var rejected *ssh.OpenChannelError
-	for _, kind := range []string{"session", "direct-tcpip", "direct-streamlocal@openssh.com", "x11", "nonsense", blockChannel, controlChannel} {
-		if _, _, err := client.OpenChannel(kind, nil); !errors.As(err, &rejected) {
-			t.Errorf("channel %s: got %v, want a rejection", kind, err)
-		}
-	}
-	for _, kind := range []string{"tcpip-forward", "streamlocal-forward@openssh.com", "nonsense", blocksRequest} {
-		if ok, answer, err := client.SendRequest(kind, true, make([]byte, tokenSize)); ok || err != nil {
-			t.Errorf("request %s: got %v, %q, %v, want a refusal", kind, ok, answer, err)
-		}
+	wantNothingElse(t, client, blockChannel, controlChannel)
+	if ok, answer, err := client.SendRequest(blocksRequest, true, make([]byte, tokenSize)); ok || err != nil {
+		t.Errorf("pairing with nothing: got %v, %q, %v, want a refusal", ok, answer, err)
 	}
 	channel, requests, err := client.OpenChannel(controlChannel, hello{}.bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
 	go ssh.DiscardRequests(requests)
-	for _, kind := range []string{"shell", "exec", "subsystem", "pty-req", "env"} {
-		for range 40 { // more than the library queues
-			if ok, err := channel.SendRequest(kind, true, ssh.Marshal(struct{ Command string }{"sh"})); ok || err != nil {
-				t.Fatalf("request %s: got %v, %v, want a refusal", kind, ok, err)
-			}
-		}
-	}
+	wantNoService(t, channel)
+	var rejected *ssh.OpenChannelError
 	if _, _, err := client.OpenChannel(controlChannel, hello{}.bytes()); !errors.As(err, &rejected) {
 		t.Errorf("second control channel: got %v, want a rejection", err)
 	}
