@@ -25,14 +25,13 @@ type File struct {
 const (
 	fileMagic = "resonate members 1\n"
 
-	fileKey  = 1 // bytes: the own key, 32
-	fileLast = 2 // varint: the highest number of the own statements
-	fileSet  = 3 // message
+	fileKey = 1 // bytes: the own key, 32
+	fileSet = 2 // message
 
 	maxFile = len(fileMagic) + sha256.Size + MaxMessage + 100
 )
 
-var fileShape = shape{types: []protowire.Type{length, varint, length}}
+var fileShape = shape{types: []protowire.Type{length, length}}
 
 // Load reads the set of the node whose key private is. Without a file, that is one that knows nobody else. A file that is
 // damaged, of another node, or that others can write is an error with the remedy, never an empty set: who was forgotten
@@ -86,13 +85,12 @@ func (f *File) Save(s *Set) error {
 
 // store returns what a file of s holds.
 func (s *Set) store() []byte {
-	s.mu.Lock()
-	last := s.last
 	v := s.current.Load()
-	s.mu.Unlock()
 	message := appendBytes(nil, fileKey, v.self[:])
-	message = appendUint(message, fileLast, last)
-	message = appendBytes(message, fileSet, v.kept.encode())
+	return sealed(appendBytes(message, fileSet, v.kept.encode()))
+}
+
+func sealed(message []byte) []byte {
 	sum := sha256.Sum256(message)
 	return append(append([]byte(fileMagic), sum[:]...), message...)
 }
@@ -108,14 +106,11 @@ func (s *Set) restore(b []byte) error {
 		return fmt.Errorf("wrong checksum: %w", ErrFormat)
 	}
 	var key Key
-	var last uint64
 	var set []byte
 	_, err := fileShape.fields(message, func(f field) error {
 		switch f.number {
 		case fileKey:
 			return setKey(&key, f.bytes)
-		case fileLast:
-			last = f.uint
 		case fileSet:
 			set = f.bytes
 		}
@@ -126,14 +121,11 @@ func (s *Set) restore(b []byte) error {
 		return err
 	case key != s.Key():
 		return fmt.Errorf("it is of node %s, and this is node %s: %w", key.ID(), s.Key().ID(), ErrFormat)
-	case last > maxNumber:
-		return fmt.Errorf("number %d is too high: %w", last, ErrFormat)
 	}
 	statements, err := Decode(set)
 	if err != nil {
 		return err
 	}
-	s.last = last
 	_, err = s.Merge(statements)
 	return err
 }

@@ -108,10 +108,10 @@ func (s *Set) say(k kind, a about, now time.Time) (changed bool, err error) {
 		return false, fmt.Errorf("this node is %w by node %s: nobody takes its word any more: join again as a new node", ErrForgotten, f.by)
 	}
 	clock := uint64(max(1, now.UnixMicro()))
-	if s.last >= maxNumber || clock > maxNumber {
+	if v.last >= maxNumber || clock > maxNumber {
 		return false, errors.New("no numbers are left for statements of this node: start it anew with another key")
 	}
-	st, err := newStatement(s.private, k, max(s.last+1, clock), clock, a)
+	st, err := newStatement(s.private, k, max(v.last+1, clock), clock, a)
 	if err != nil {
 		return false, err
 	}

@@ -16,8 +16,7 @@ type Set struct {
 	private ed25519.PrivateKey
 	current atomic.Pointer[view]
 
-	mu   sync.Mutex // held by whoever changes the set
-	last uint64     // the highest number of the own statements
+	mu sync.Mutex // held by whoever changes the set
 }
 
 // New returns the set of the node whose key private is, which knows nobody else yet. It panics if private has not the
@@ -57,11 +56,6 @@ func (s *Set) set(k kept) (changed bool) {
 	v := s.current.Load()
 	if maps.Equal(k, v.kept) {
 		return false
-	}
-	for at, st := range k {
-		if at.signer == v.self {
-			s.last = max(s.last, st.seq)
-		}
 	}
 	s.current.Store(derive(v.self, k))
 	return true

@@ -13,6 +13,7 @@ type view struct {
 	self      Key
 	kept      kept
 	digest    [sha256.Size]byte
+	last      uint64              // the highest number of the own statements: what replaces one has a higher
 	known     map[ID]Key          // reached through any admissions
 	reached   map[ID]Key          // reached through admissions that count
 	forgotten map[ID]*Statement   // by the first that did
@@ -35,6 +36,9 @@ func derive(self Key, k kept) *view {
 	var renames []*Statement
 	for _, s := range k.sorted() {
 		h.Write(s.hash[:])
+		if s.signer == self {
+			v.last = max(v.last, s.seq)
+		}
 		switch s.kind {
 		case kindAdmit:
 			v.admits[s.by] = append(v.admits[s.by], s)
