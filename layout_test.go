@@ -22,9 +22,10 @@ const module = "resonate"
 // imports says which of our packages may import which. Arrows point down: a package stands below all that import it.
 var imports = map[string][]string{
 	"bench/compare": nil,
-	"cmd/resonate":  {"control", "merkle", "reconcile", "replica", "syncproto/sshconn"},
+	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica"},
+	"node":          {"control", "members", "merkle", "replica", "syncproto/sshconn"},
 	"replica": {
-		"beneath", "control", "ignore", "index", "merkle", "reconcile", "syncproto", "syncproto/sshconn", "watcher",
+		"beneath", "control", "ignore", "index", "members", "merkle", "reconcile", "syncproto", "syncproto/sshconn", "watcher",
 	},
 	"reconcile":         {"merkle"},
 	"index":             {"merkle"},
@@ -47,7 +48,7 @@ var libraries = map[string][]string{
 	"github.com/zeebo/blake3":                       {"merkle"},
 	"go.etcd.io/bbolt":                              {"index"},
 	"golang.org/x/crypto/ssh":                       {"syncproto/sshconn"},
-	"golang.org/x/sync/errgroup":                    {"cmd/resonate"},
+	"golang.org/x/sync/errgroup":                    {"cmd/resonate", "node"},
 	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "control", "fusefs/foldtest", "replica", "syncproto/sshconn"},
 	"golang.org/x/term":                             {"cmd/resonate"},
 	"golang.org/x/text":                             {"fusefs/foldtest"},

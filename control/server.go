@@ -19,10 +19,10 @@ const (
 	endTimeout = 300 * time.Millisecond
 )
 
-// Serve answers calls on ln for d until ctx ends, and closes ln. Calls in progress see ctx end. It returns
+// Serve answers calls on ln for d and, unless it is nil, c until ctx ends, and closes ln. Calls in progress see ctx end. It returns
 // nil after ctx ended, else why it could not go on.
-func Serve(ctx context.Context, ln net.Listener, d Daemon, log *slog.Logger) error {
-	s := &server{d: d, log: log}
+func Serve(ctx context.Context, ln net.Listener, d Daemon, c Cluster, log *slog.Logger) error {
+	s := &server{d: d, c: c, log: log}
 	hs := &http.Server{
 		Handler:           s.routes(),
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -50,6 +50,7 @@ func Serve(ctx context.Context, ln net.Listener, d Daemon, log *slog.Logger) err
 
 type server struct {
 	d   Daemon
+	c   Cluster // nil: none
 	log *slog.Logger
 }
 
@@ -71,6 +72,9 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET "+routeIgnored, s.answer(s.ignored))
 	mux.HandleFunc("POST "+routeIgnore, s.answer(onPatterns(s.d.Ignore)))
 	mux.HandleFunc("POST "+routeUnignore, s.answer(onPatterns(s.d.Unignore)))
+	if s.c != nil {
+		clusterRoutes(s, mux, s.c)
+	}
 	return mux
 }
 

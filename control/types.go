@@ -12,7 +12,7 @@ type Status struct {
 	Folder  Folder    `json:"folder"`
 	Listen  string    `json:"listen"` // HOST:PORT, with the port that was really taken
 	// State is one of "in sync", "syncing", "scanning", "no peer connected" (there are some, all away),
-	// "alone" (none was ever named), "held", or "stopped: " with the cause.
+	// "alone" (none was ever named), "held", "forgotten" (no member any more), or "stopped: " with the cause.
 	State string `json:"state"`
 
 	Roots       Roots `json:"roots"`

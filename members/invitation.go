@@ -20,6 +20,7 @@ const (
 type Invitation struct {
 	mu    sync.Mutex
 	open  bool
+	taken bool              // somebody has shown the secret, and has not joined yet
 	hash  [sha256.Size]byte // of the secret: a core dump does not tell the code
 	until time.Time
 	wrong int // guesses since the last New
@@ -30,7 +31,7 @@ func (i *Invitation) New(key Key, ttl time.Duration, now time.Time) Code {
 	code := newCode(key)
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.open, i.hash, i.until, i.wrong = true, sha256.Sum256(code.Secret[:]), now.Add(ttl), 0
+	i.open, i.taken, i.hash, i.until, i.wrong = true, false, sha256.Sum256(code.Secret[:]), now.Add(ttl), 0
 	return code
 }
 
@@ -47,8 +48,32 @@ func (i *Invitation) Take(secret Secret, now time.Time) (ok bool, pause time.Dur
 		i.wrong++
 		return false, pause
 	}
-	i.open = false
+	i.open, i.taken = false, true
 	return true, pause
+}
+
+// Use ends the invitation for good, for who has taken it and now joins, and tells whether it still stands: it may have been cancelled
+// meanwhile, or replaced. That its time is over does not matter any more.
+func (i *Invitation) Use(secret Secret) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	was := i.isTaken(secret)
+	i.taken = i.taken && !was
+	return was
+}
+
+// GiveBack has the code serve again, for as long as it would have: who has taken it does not join.
+func (i *Invitation) GiveBack(secret Secret) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.isTaken(secret) {
+		i.open, i.taken = true, false
+	}
+}
+
+func (i *Invitation) isTaken(secret Secret) bool {
+	hash := sha256.Sum256(secret[:])
+	return i.taken && subtle.ConstantTimeCompare(hash[:], i.hash[:]) == 1
 }
 
 // pauseAfter returns how long the answer to a guess is kept back that comes after so many wrong ones.
@@ -67,8 +92,8 @@ func pauseAfter(wrong int) time.Duration {
 func (i *Invitation) Cancel(now time.Time) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	was := i.open && now.Before(i.until)
-	i.open = false
+	was := i.taken || i.open && now.Before(i.until)
+	i.open, i.taken = false, false
 	return was
 }
 

@@ -423,3 +423,48 @@ func TestKeyInWireForm(t *testing.T) {
 		t.Errorf("ID: got %s, want %s", got, want)
 	}
 }
+
+// TestInvitationIsGivenBack has somebody show the code and then join, or not.
+func TestInvitationIsGivenBack(t *testing.T) {
+	var i Invitation
+	now := time.Unix(1e9, 0)
+	key := New(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))).Key()
+	take := func(c Code, want bool) {
+		t.Helper()
+		if ok, _ := i.Take(c.Secret, now); ok != want {
+			t.Errorf("take: got %v, want %v", ok, want)
+		}
+	}
+	use := func(c Code, want bool) {
+		t.Helper()
+		if got := i.Use(c.Secret); got != want {
+			t.Errorf("use: got %v, want %v", got, want)
+		}
+	}
+	c := i.New(key, time.Minute, now)
+	use(c, false) // nobody has shown it
+	take(c, true)
+	take(c, false) // it serves one at a time
+	i.GiveBack(c.Secret)
+	take(c, true)
+	use(c, true)
+	use(c, false)
+	i.GiveBack(c.Secret)
+	take(c, false) // it has served
+
+	c = i.New(key, time.Minute, now)
+	take(c, true)
+	if !i.Cancel(now) {
+		t.Error("cancel: there was one")
+	}
+	use(c, false)
+	i.GiveBack(c.Secret)
+	take(c, false)
+
+	c = i.New(key, time.Minute, now)
+	take(c, true)
+	other := i.New(key, time.Minute, now)
+	use(c, false)
+	i.GiveBack(c.Secret)
+	take(other, true)
+}

@@ -302,6 +302,21 @@ func checkName(name string) error {
 	return nil
 }
 
+// FitName makes a name of any text: what cannot be printed becomes a space, what is too long is cut.
+func FitName(text string) string {
+	name := strings.TrimSpace(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, " ")))
+	for len(name) > MaxName {
+		_, size := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-size]
+	}
+	return strings.TrimSpace(name)
+}
+
 var errAddress = errors.New("want HOST:PORT, in printable ASCII")
 
 // checkAddress tells what is wrong with an address. Whether there is such a host is left to whoever dials.

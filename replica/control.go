@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"resonate/control"
+	"resonate/members"
 	"resonate/merkle"
 	"resonate/watcher"
 )
@@ -78,6 +79,8 @@ func (r *Replica) stateOf(s *control.Status) string {
 	switch {
 	case !r.scanned:
 		return "scanning"
+	case r.cluster.Forgotten(members.ID(r.self)):
+		return "forgotten"
 	case len(r.held) > 0:
 		return "held"
 	case connected == 0 && away == 0:

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"resonate/members"
 	"resonate/merkle"
 	"resonate/reconcile"
 	"resonate/syncproto"
@@ -23,9 +24,9 @@ type rootKey struct{ state, knowledge merkle.Hash }
 
 // tells takes in a root of the peer's tree and, with it, what that tree holds all of. The two belong together: what others
 // know of the peer may be newer than its root.
-func (p *peer) tells(root merkle.Hash, members []syncproto.Known) {
+func (p *peer) tells(root merkle.Hash, known []syncproto.Known) {
 	p.root, p.seen = root, nil
-	for _, k := range members {
+	for _, k := range known {
 		if k.Node == p.id {
 			p.seen = k.Seen
 		}
@@ -82,6 +83,8 @@ func (r *Replica) handle(p *peer, m syncproto.Message) error {
 		r.expand(p, m.Seq)
 	case *syncproto.Offer:
 		err = r.handleOffer(p, m)
+	case *syncproto.Members:
+		err = r.handleMembers(p, m)
 	case *syncproto.Bye:
 		return &ByeError{m.Reason}
 	case *syncproto.Unknown:
@@ -310,12 +313,12 @@ func (r *Replica) knowledge() merkle.Hash {
 }
 
 // learn takes in what a peer knows of the members, and its horizon.
-func (r *Replica) learn(members []syncproto.Known, horizon merkle.Vector, p *peer) {
+func (r *Replica) learn(known []syncproto.Known, horizon merkle.Vector, p *peer) {
 	if r.members[p.id] == nil && r.commit.due.IsZero() { // that there is a peer must not be forgotten
 		r.commit.due = time.Now().Add(commitDelay)
 	}
-	for _, k := range members {
-		if k.Node != r.self {
+	for _, k := range known {
+		if k.Node != r.self && !r.cluster.Forgotten(members.ID(k.Node)) {
 			r.members[k.Node] = r.members[k.Node].Join(k.Seen)
 			r.meetStamps(k.Seen)
 		}

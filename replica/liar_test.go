@@ -3,6 +3,7 @@ package replica
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"resonate/members"
 	"resonate/merkle"
 	"resonate/syncproto"
 )
@@ -32,12 +34,10 @@ type liar struct {
 // newLiar opens a session with a replica; nothing was said yet.
 func newLiar(n *node, first byte) *liar {
 	n.t.Helper()
-	l := &liar{t: n.t, n: n, done: make(chan error, 1)}
-	for i := range l.id {
-		l.id[i] = first
-	}
+	key := members.New(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{first}, ed25519.SeedSize))).Key()
+	l := &liar{t: n.t, n: n, id: merkle.NodeID(key.ID()), done: make(chan error, 1)}
 	r := n.replica()
-	atReplica, atLiar := newPipes(r.Node(), l.id, nil)
+	atReplica, atLiar := newPipes(r.Members().Key(), key, nil)
 	l.end, l.conn = atLiar, syncproto.NewConn(atLiar.control)
 	go func() {
 		l.done <- r.Serve(context.Background(), atReplica)
@@ -254,7 +254,7 @@ func TestNodeItselfIsRefused(t *testing.T) {
 			t.Parallel()
 			n := startNode(t, "n", nil)
 			r := n.replica()
-			mine, theirs := newPipes(r.Node(), r.Node(), nil)
+			mine, theirs := newPipes(r.Members().Key(), r.Members().Key(), nil)
 			conn := syncproto.NewConn(theirs.control)
 			defer conn.Close()
 			done := make(chan error, 1)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"resonate/members"
 	"resonate/merkle"
 	"resonate/reconcile"
 	"resonate/syncproto"
@@ -17,6 +18,7 @@ import (
 // its own fetching. *sshconn.Session is one; tests use pipes.
 type Link interface {
 	Peer() merkle.NodeID
+	Key() members.Key // the peer's
 	Addr() string
 	Control() io.ReadWriteCloser
 	OpenBlocks(ctx context.Context) (io.ReadWriteCloser, error)
@@ -124,7 +126,8 @@ func (r *Replica) serve(ctx context.Context, p *peer, hello *syncproto.Hello) er
 		p.conn.Send(&syncproto.Bye{Reason: err.Error()})
 		return err
 	}
-	if cause := context.Cause(ctx); cause != nil && errors.Is(cause, errRetry) {
+	var forgotten *ForgottenError
+	if cause := context.Cause(ctx); errors.Is(cause, errRetry) || errors.As(cause, &forgotten) {
 		return cause
 	}
 	return nil
@@ -273,7 +276,7 @@ func (r *Replica) checkHello(p *peer, h *syncproto.Hello) error {
 		return errors.New("another running instance has this node's key: a node's state was copied; start one of them with -fresh")
 	}
 	p.name = h.Name
-	return nil
+	return r.forgotten(p.id)
 }
 
 // agreeOnFolder settles under which ID the two folders are one. An ID is taken over only when both sides have said so,
@@ -365,6 +368,9 @@ func (r *Replica) join(p *peer, h *syncproto.Hello) {
 	r.stamps.above(h.Highest)
 	r.log.Info("connected", "peer", p.id.Short(), "name", h.Name, "address", p.link.Addr())
 	p.tells(h.Root, h.Members)
+	r.admit(p)
+	r.tellMembers(p)
+	r.membersChanged()
 	r.learn(h.Members, h.Horizon, p)
 	if p.root != r.tree.Root().State {
 		r.startDiff(p)

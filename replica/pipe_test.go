@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"resonate/members"
 	"resonate/merkle"
 )
 
@@ -96,7 +97,7 @@ func (s *stream) Close() error {
 
 // A pipe is one end of a session in memory: a Link.
 type pipe struct {
-	peer    merkle.NodeID // at the other end
+	peer    members.Key // at the other end
 	control *stream
 	accept  chan *stream
 	other   *pipe
@@ -112,7 +113,7 @@ var _ Link = (*pipe)(nil)
 
 // newPipes returns both ends of a session between the nodes a and b. count, which may be nil, is told the bytes read
 // from block streams.
-func newPipes(a, b merkle.NodeID, count func(int) bool) (atA, atB *pipe) {
+func newPipes(a, b members.Key, count func(int) bool) (atA, atB *pipe) {
 	done, once := make(chan struct{}), &sync.Once{}
 	x, y := streamPair(nil)
 	atA = &pipe{peer: b, control: x, accept: make(chan *stream), done: done, once: once, count: count}
@@ -121,7 +122,8 @@ func newPipes(a, b merkle.NodeID, count func(int) bool) (atA, atB *pipe) {
 	return atA, atB
 }
 
-func (l *pipe) Peer() merkle.NodeID                 { return l.peer }
+func (l *pipe) Peer() merkle.NodeID                 { return merkle.NodeID(l.peer.ID()) }
+func (l *pipe) Key() members.Key                    { return l.peer }
 func (l *pipe) Addr() string                        { return "pipe" }
 func (l *pipe) Control() io.ReadWriteCloser         { return l.control }
 func (l *pipe) RTT() time.Duration                  { return time.Millisecond }
@@ -225,7 +227,7 @@ func (w *wire) run(ctx context.Context, done chan struct{}) {
 
 func (w *wire) session(ctx context.Context) {
 	a, b := w.a.replica(), w.b.replica()
-	atA, atB := newPipes(a.Node(), b.Node(), func(n int) bool {
+	atA, atB := newPipes(a.Members().Key(), b.Members().Key(), func(n int) bool {
 		total := w.blocks.Add(int64(n))
 		if w.onRead != nil {
 			w.onRead(total)

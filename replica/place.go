@@ -192,6 +192,9 @@ func missingMarker(o Options, dir string) error {
 	return nil
 }
 
+// membersPath is where it is kept who belongs.
+func (p *place) membersPath() string { return filepath.Join(p.state, "members") }
+
 // recordPlace remembers where the folder is, for the day that its marker is gone.
 func (p *place) recordPlace() error {
 	return os.WriteFile(filepath.Join(p.state, "place"), []byte(p.root.Name()+"\n"), 0o600)

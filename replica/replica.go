@@ -31,19 +31,20 @@ import (
 
 // Options say which folder, and how. Dir, StateHome and Log must be set.
 type Options struct {
-	Dir         string
-	KeepOwner   bool // keep owner and group, and setuid and setgid bits; needs root
-	Fresh       bool // begin anew: what was agreed before is forgotten, nothing is deleted
-	Version     string
-	Burst       reconcile.Burst
-	HistoryAge  time.Duration                                // how long displaced files are kept; 0: for ever
-	HistorySize int64                                        // how many bytes of them; 0: any
-	StateHome   string                                       // $XDG_STATE_HOME
-	RuntimeDir  string                                       // $XDG_RUNTIME_DIR, or ""
-	Network     func() (listen string, peers []control.Peer) // for the status; nil: none
-	Log         *slog.Logger
-	Fault       func(beneath.Label) error // for tests: fails a file operation, or ends the process at it
-	BootID      string                    // for tests: "" is the kernel's
+	Dir            string
+	KeepOwner      bool // keep owner and group, and setuid and setgid bits; needs root
+	Fresh          bool // begin anew: what was agreed before is forgotten, nothing is deleted
+	Version        string
+	Burst          reconcile.Burst
+	HistoryAge     time.Duration                                // how long displaced files are kept; 0: for ever
+	HistorySize    int64                                        // how many bytes of them; 0: any
+	StateHome      string                                       // $XDG_STATE_HOME
+	RuntimeDir     string                                       // $XDG_RUNTIME_DIR, or ""
+	Network        func() (listen string, peers []control.Peer) // for the status; nil: none
+	MembersChanged func()                                       // called by the loop when the set of members has changed; must not block; nil: nothing
+	Log            *slog.Logger
+	Fault          func(beneath.Label) error // for tests: fails a file operation, or ends the process at it
+	BootID         string                    // for tests: "" is the kernel's
 }
 
 // ErrStopped is wrapped by the error with which Run ends when the folder must not be touched any more.
@@ -109,6 +110,7 @@ type state struct {
 	shelving
 	refitting
 	peering
+	membership
 	ownContent
 	prefetching
 
@@ -162,7 +164,7 @@ func Open(o Options) (*Replica, error) {
 		return nil, err
 	}
 	r.learnNames()
-	if err := errors.Join(r.load(), r.openShelf()); err != nil {
+	if err := errors.Join(r.loadMembers(), r.load(), r.openShelf()); err != nil {
 		r.closeFiles()
 		return nil, err
 	}
@@ -174,6 +176,9 @@ func (r *Replica) Identity() *sshconn.Identity { return r.place.identity }
 
 // Node returns the node's ID.
 func (r *Replica) Node() merkle.NodeID { return r.self }
+
+// State returns the directory of the node's state.
+func (r *Replica) State() string { return r.place.state }
 
 // SocketPath returns where this daemon is to listen for commands.
 func (r *Replica) SocketPath() string {

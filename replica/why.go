@@ -204,6 +204,9 @@ func (r *Replica) nameOf(n merkle.NodeID) string {
 	return ""
 }
 
+// Name returns what this node calls itself. It may be called at any time.
+func (r *Replica) Name() string { return r.ownName() }
+
 // ownName is what this node calls itself.
 func (r *Replica) ownName() string {
 	host, _ := os.Hostname()

@@ -27,6 +27,7 @@ const (
 	KindAskSubtrees   Kind = 12
 	KindBye           Kind = 13
 	KindOffer         Kind = 14
+	KindMembers       Kind = 15
 
 	KindListRequest  Kind = 32
 	KindListReply    Kind = 33
@@ -38,6 +39,7 @@ var kindNames = map[Kind]string{
 	KindHello: "hello", KindAccept: "accept", KindAnnouncements: "announcements", KindMove: "move",
 	KindRemoveAll: "remove all", KindExpand: "expand", KindAck: "ack", KindRoot: "root", KindAskLevels: "ask levels",
 	KindLevels: "levels", KindAskEntries: "ask entries", KindAskSubtrees: "ask subtrees", KindBye: "bye", KindOffer: "offer",
+	KindMembers:     "members",
 	KindListRequest: "list request", KindListReply: "list reply",
 	KindBlockRequest: "block request", KindBlockReply: "block reply",
 }
@@ -96,6 +98,8 @@ func newControl(k Kind) Message {
 		return new(Bye)
 	case KindOffer:
 		return new(Offer)
+	case KindMembers:
+		return new(Members)
 	}
 	return &Unknown{k}
 }

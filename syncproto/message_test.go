@@ -180,6 +180,7 @@ func TestRefused(t *testing.T) {
 		{"offer without name", &Offer{Path: "a"}},
 		{"offer of less than nothing", &Offer{Path: "a", Name: hash(1), Size: -1}},
 		{"offer of too many blocks", &Offer{Path: "a", Name: hash(1), Size: 1 << 40, Blocks: manyBlocks(MaxOffered + 1)}},
+		{"too many members", &Members{Set: make([]byte, MaxMembers+1)}},
 		{"offer from beyond the end", &Offer{Path: "a", Name: hash(1), Size: merkle.MinBlock, From: 3}},
 		{"list of nothing", &ListRequest{}},
 		{"list without status", &ListReply{Last: true}},

@@ -108,6 +108,8 @@ func controlSamples() []sample {
 		{"offer-extreme", &Offer{
 			Path: longest, Name: hash(1), Size: math.MaxInt64, From: math.MaxInt64/merkle.MinBlock + 1, Blocks: manyBlocks(MaxOffered),
 		}},
+		{"members-least", &Members{}},
+		{"members", &Members{[]byte("statements")}},
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"resonate/control"
+	"resonate/node"
 )
 
 // redraw is how often the line of state is looked at.
@@ -41,14 +42,18 @@ SIGINT and SIGTERM end the daemon cleanly; a second one kills it.`,
 				if err != nil {
 					return err
 				}
-				return runDaemon(ctx, s, h, c)
+				return runDaemon(ctx, s, h, c, nil)
 			}
 		},
 	}
 }
 
-// runDaemon keeps the folder in step until ctx ends, which is no error.
-func runDaemon(ctx context.Context, s *settings, h homes, c console) error {
+// errEnough is what a beginning returns that wants the daemon to end, as it has done what it was started for.
+var errEnough = errors.New("done")
+
+// runDaemon keeps the folder in step until ctx ends, which is no error. Once commands can reach it, begin is run, unless it is nil; its
+// error ends the daemon.
+func runDaemon(ctx context.Context, s *settings, h homes, c console, begin func(context.Context, *node.Node) error) error {
 	out, screen := logOutput(c.Err)
 	log := newLogger(out, s, screen != nil)
 	info, _ := debug.ReadBuildInfo()
@@ -56,15 +61,15 @@ func runDaemon(ctx context.Context, s *settings, h homes, c console) error {
 	if err != nil {
 		return err
 	}
-	r := n.replica
+	r := n.Replica()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ln, err := listenControl(r.SocketPath())
 	if err != nil {
-		return errors.Join(err, n.close())
+		return errors.Join(err, n.Close())
 	}
 	// Who reads this line may go on to ask the daemon: its socket is there.
-	log.Info(fmt.Sprintf("Listening on %s", n.endpoint.Addr()), "dir", s.dir)
+	log.Info(fmt.Sprintf("Listening on %s", n.Addr()), "dir", s.dir)
 
 	// Whoever ends first ends the others: a replica that must not go on takes its socket along.
 	var parts errgroup.Group
@@ -74,13 +79,24 @@ func runDaemon(ctx context.Context, s *settings, h homes, c console) error {
 			return f()
 		})
 	}
-	part(func() error { return r.Run(ctx) })
-	part(func() error { return n.mesh.Run(ctx) })
-	part(func() error { return control.Serve(ctx, ln, r, log) })
-	if screen != nil {
-		part(func() error { return showState(ctx, screen, r) })
-	}
+	part(func() error { return n.Run(ctx) })
+	part(func() error { return control.Serve(ctx, ln, r, n, log) })
+	part(func() error {
+		if begin != nil { // before the line of state: it may ask something
+			if err := begin(ctx, n); err != nil {
+				return err
+			}
+		}
+		if screen == nil {
+			<-ctx.Done()
+			return nil
+		}
+		return showState(ctx, screen, r)
+	})
 	err = parts.Wait()
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
 	if err == nil {
 		log.Info("stopped")
 	}

@@ -18,11 +18,12 @@ func main() {
 	}
 	ctx, restore := signal.NotifyContext(context.Background(), signals...)
 	context.AfterFunc(ctx, restore) // a second signal kills
-	os.Exit(run(ctx, os.Args[1:], console{Out: os.Stdout, Err: os.Stderr, Env: os.Getenv}))
+	os.Exit(run(ctx, os.Args[1:], console{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv}))
 }
 
 // console is what a command has of the world besides the file system. Env returns "" for what is not set.
 type console struct {
+	In  io.Reader
 	Out io.Writer
 	Err io.Writer
 	Env func(name string) string

@@ -22,7 +22,6 @@ import (
 var (
 	seedFlag  = flag.Int64("seed", 0, "run the random operations from this seed on; alone, if -seeds is not given")
 	seedsFlag = flag.Int64("seeds", 0, "run the random operations with so many seeds; 0: 2")
-	linksFlag = flag.Bool("links", false, "make hard links among the random operations, too")
 )
 
 // operations is how many a random run makes in all.
@@ -138,10 +137,7 @@ func (u *user) operation() bool {
 	ops := []func() bool{
 		u.create, u.create, u.create, u.create, u.overwrite, u.overwrite, u.append, u.append, u.truncate, u.renameOver, u.renameOver,
 		u.move, u.move, u.move, u.swap, u.removeAll, u.remove, u.remove, u.mkdir, u.mkdir, u.mkdir, u.chmod, u.symlink, u.changeKind,
-		u.setAttribute, u.setAttribute, u.dropAttribute, u.setACL, u.punch, u.chown,
-	}
-	if *linksFlag {
-		ops = append(ops, u.hardLink, u.hardLink)
+		u.setAttribute, u.setAttribute, u.dropAttribute, u.setACL, u.punch, u.chown, u.hardLink, u.hardLink,
 	}
 	return ops[u.rand.IntN(len(ops))]()
 }

@@ -35,7 +35,7 @@ func defineSettings(set *flag.FlagSet) *settings {
 	s := &settings{hold: burst{files: 100, share: 0.5}, historyAge: duration(30 * day), historySize: 10 << 30}
 	set.StringVar(&s.dir, "dir", "", "the `folder` to keep in step; needed")
 	set.IntVar(&s.port, "port", defaultPort, "listen on this TCP `port`; 0 takes a free one and says which")
-	set.StringVar(&s.listen, "listen", "127.0.0.1", "listen on this `address`")
+	set.StringVar(&s.listen, "listen", "", "listen on this `address`; by default on loopback and, once another machine was invited or joined, on all of this one")
 	set.Var(&s.peers, "peer", "connect to this `host:port`; may be given any number of times")
 	set.Var(&s.hold, "hold", "hold a burst that deletes or rewrites more files than this, and more than this share of the folder: `files/share%`; off: never")
 	set.Var(&s.historyAge, "history-age", "keep what was replaced or deleted for this `time`")
@@ -86,9 +86,6 @@ func (s *settings) checkOwner(user int) error {
 
 func (s *settings) checkListen() error {
 	s.listen = strings.TrimSuffix(strings.TrimPrefix(s.listen, "["), "]")
-	if s.listen == "" {
-		return errors.New("want an address, such as 127.0.0.1, or 0.0.0.0 for all")
-	}
 	if host, port, err := net.SplitHostPort(s.listen); err == nil && net.ParseIP(s.listen) == nil {
 		return fmt.Errorf("the port has a flag of its own; want -listen %s -port %s", host, port)
 	}

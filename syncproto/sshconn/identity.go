@@ -19,6 +19,9 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
+// PublicKey is a key as SSH has it; other packages need not know the library for that.
+type PublicKey = ssh.PublicKey
+
 // NodeID names a node: the SHA-256 of its public key in SSH's wire form
 // (RFC 4253 section 6.6), that is, the fingerprint that `ssh-keygen -lf` prints.
 type NodeID [sha256.Size]byte
@@ -46,8 +49,9 @@ func (id NodeID) compare(other NodeID) int { return bytes.Compare(id[:], other[:
 // Identity is a node's Ed25519 key: its host key where it listens, and its
 // client key where it dials. It is immutable.
 type Identity struct {
-	signer ssh.Signer
-	id     NodeID
+	private ed25519.PrivateKey
+	signer  ssh.Signer
+	id      NodeID
 }
 
 const (
@@ -127,8 +131,11 @@ func newIdentity(private ed25519.PrivateKey) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("use key: %w", err)
 	}
-	return &Identity{signer: signer, id: idOf(signer.PublicKey())}, nil
+	return &Identity{private: private, signer: signer, id: idOf(signer.PublicKey())}, nil
 }
+
+// Private gives the private half, to sign other things than SSH's with it.
+func (i *Identity) Private() ed25519.PrivateKey { return i.private }
 
 // ID gives the node's ID.
 func (i *Identity) ID() NodeID { return i.id }

@@ -73,6 +73,9 @@ func (s *Session) start() {
 // Peer gives the peer's ID.
 func (s *Session) Peer() NodeID { return s.peer }
 
+// PeerKey gives the peer's key.
+func (s *Session) PeerKey() ssh.PublicKey { return s.control.key }
+
 // Addr gives the peer's network address.
 func (s *Session) Addr() string { return s.control.conn.RemoteAddr().String() }
 

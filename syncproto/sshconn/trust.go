@@ -2,6 +2,7 @@ package sshconn
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -103,6 +104,47 @@ func (t TrustFile) read() ([]byte, error) {
 		return nil, fmt.Errorf("read trusted keys %s: over %d bytes: remove lines that are not needed", t.Path, maxTrustFileSize)
 	}
 	return data, nil
+}
+
+// A NamedKey is a key with what its file says of it.
+type NamedKey struct {
+	Key     PublicKey
+	Comment string
+}
+
+// ParseAuthorizedKeys reads Ed25519 keys, a line each, as sshd(8) and `ssh-keygen` write them. Empty lines and comments are passed
+// over; anything else that is no such key is an error.
+func ParseAuthorizedKeys(text []byte) ([]NamedKey, error) {
+	var out []NamedKey
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		key, comment, options, _, err := ssh.ParseAuthorizedKey(line)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("read key %q: %w: want a line such as `ssh-ed25519 AAAA... name`", printable(string(line), 40), err)
+		case key.Type() != ssh.KeyAlgoED25519:
+			return nil, fmt.Errorf("read key %s: it is of type %s: nodes have Ed25519 keys", ssh.FingerprintSHA256(key), key.Type())
+		case len(options) > 0:
+			return nil, fmt.Errorf("read key %s: it has options, which mean nothing here: take them out", ssh.FingerprintSHA256(key))
+		}
+		out = append(out, NamedKey{key, comment})
+	}
+	if len(out) == 0 {
+		return nil, errors.New("read keys: there is none: want lines such as `ssh-ed25519 AAAA... name`")
+	}
+	return out, nil
+}
+
+// AuthorizedKey gives a raw Ed25519 key as one line of an authorized_keys file, without the newline.
+func AuthorizedKey(key [ed25519.PublicKeySize]byte) string {
+	public, err := ssh.NewPublicKey(ed25519.PublicKey(key[:]))
+	if err != nil {
+		return "" // the library knows the type
+	}
+	return strings.TrimSuffix(string(ssh.MarshalAuthorizedKey(public)), "\n")
 }
 
 // trusts tells whether an authorized_keys text grants a key. Lines that cannot

@@ -1,0 +1,230 @@
+// Package node is one running resonate: a folder's replica, its network and the members that it belongs with, put together.
+//
+// It decides who may open a session (members, and the daemons of the same user on this machine), keeps the network dialling
+// the members at the addresses that these tell, tells its own, and lets another machine in that shows the code of an
+// invitation. What the set of members is, and who is one, is decided in members; sessions are sshconn's; what they are for, replica's.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"resonate/control"
+	"resonate/members"
+	"resonate/replica"
+	"resonate/syncproto/sshconn"
+)
+
+// Options say which folder, and how it is connected.
+type Options struct {
+	Folder     replica.Options // without Network and MembersChanged
+	ConfigHome string          // $XDG_CONFIG_HOME
+	Listen     string          // the address without port; "": loopback until another machine is invited or joined, then all
+	Port       int             // 0: any
+	Peers      []string        // HOST:PORT
+}
+
+// A Node is one running resonate. Make it with Open, and Run it once.
+type Node struct {
+	o          Options
+	replica    *replica.Replica
+	trust      sshconn.TrustFile
+	endpoint   *sshconn.Endpoint
+	mesh       atomic.Pointer[sshconn.Mesh]
+	invitation members.Invitation
+	tickets    tickets
+	changed    chan struct{} // the set of members has changed, or this node's addresses may have
+
+	mu    sync.Mutex
+	reach reach
+	peers []string // as configured
+}
+
+var _ control.Cluster = (*Node)(nil)
+
+// Open claims the folder, makes this node known to the other daemons of its user, and listens.
+func Open(o Options) (_ *Node, err error) {
+	n := &Node{o: o, peers: o.Peers, changed: make(chan struct{}, 1), trust: sshconn.TrustFile{Path: filepath.Join(o.ConfigHome, "resonate", "trusted_keys")}}
+	n.o.Folder.Network, n.o.Folder.MembersChanged = n.network, n.wake
+	if n.replica, err = replica.Open(n.o.Folder); err != nil {
+		return nil, err
+	}
+	if err := n.connect(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+// connect joins the trusted keys of the user, and opens the port.
+func (n *Node) connect() (err error) {
+	id := n.replica.Identity()
+	if err := n.trust.Add(id.PublicKey(), "resonate "+n.replica.Node().Short()+" "+n.o.Folder.Dir); err != nil {
+		return fmt.Errorf("trust this node's key: %w", err)
+	}
+	if n.reach, err = loadReach(n.reachPath()); err != nil {
+		return err
+	}
+	n.endpoint, err = sshconn.Listen(n.listenAt(), sshconn.Config{
+		Identity: id, Trusted: n.trusted, Log: n.o.Folder.Log,
+		Joining: &sshconn.Joining{Open: n.inviting, Check: n.invited, Serve: n.letIn},
+	})
+	if err != nil {
+		return &ListenError{err}
+	}
+	mesh, err := sshconn.NewMesh(n.endpoint, n.dialled(), func(ctx context.Context, s *sshconn.Session) error {
+		return n.replica.Serve(ctx, link{s})
+	})
+	n.mesh.Store(mesh)
+	return err
+}
+
+// A ListenError tells why the port cannot be had.
+type ListenError struct{ error }
+
+func (e *ListenError) Unwrap() error { return e.error }
+
+// Replica returns the folder's replica.
+func (n *Node) Replica() *replica.Replica { return n.replica }
+
+// Addr returns the first address that is listened on.
+func (n *Node) Addr() net.Addr { return n.endpoint.Addr() }
+
+// Run keeps the folder in step until ctx ends, which is no error, or until it must not be touched any more.
+func (n *Node) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var parts errgroup.Group
+	for _, run := range []func(context.Context) error{n.replica.Run, n.mesh.Load().Run, n.keep} {
+		parts.Go(func() error {
+			defer cancel() // whoever ends first ends the others
+			return run(ctx)
+		})
+	}
+	return parts.Wait()
+}
+
+// Close gives back what Open took, where Run is never called.
+func (n *Node) Close() error {
+	var err error
+	if n.endpoint != nil {
+		err = n.endpoint.Close()
+	}
+	n.replica.Close()
+	return err
+}
+
+// SetPeers replaces the configured addresses.
+func (n *Node) SetPeers(addrs []string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	before := n.peers
+	n.peers = addrs
+	err := n.mesh.Load().SetPeers(n.dialledLocked())
+	if err != nil {
+		n.peers = before
+	}
+	return err
+}
+
+// dialled returns the addresses that are dialled whoever answers: those that are configured, and those by which this node joined.
+func (n *Node) dialled() []sshconn.Address {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.dialledLocked()
+}
+
+func (n *Node) dialledLocked() []sshconn.Address {
+	var out []sshconn.Address
+	for _, addr := range slices.Concat(n.peers, n.reach.joined) {
+		if a := sshconn.TCP(addr); !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// listenAt returns where to listen.
+func (n *Node) listenAt() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	host := n.o.Listen
+	if host == "" && !n.reach.open {
+		host = "127.0.0.1"
+	}
+	return []string{net.JoinHostPort(host, strconv.Itoa(n.o.Port))}
+}
+
+// addressInterval is how often this node looks whether its own addresses have changed.
+const addressInterval = 5 * time.Second
+
+// wake has keep go round. It does not block.
+func (n *Node) wake() {
+	select {
+	case n.changed <- struct{}{}:
+	default:
+	}
+}
+
+// keep has the network dial whom the set of members names, and the members know where this node is.
+func (n *Node) keep(ctx context.Context) error {
+	tick := time.NewTicker(addressInterval)
+	defer tick.Stop()
+	var told []string
+	first := true
+	for {
+		if own := n.ownAddresses(); first || !slices.Equal(own, told) {
+			if err := n.tellProfile(ctx, own); err == nil {
+				told, first = own, false
+			}
+		}
+		n.dialMembers()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.changed:
+		case <-tick.C:
+		}
+	}
+}
+
+// tellProfile has the members know what this node is called and where it can be dialled.
+func (n *Node) tellProfile(ctx context.Context, addresses []string) error {
+	err := n.replica.ChangeMembers(ctx, func(set *members.Set) error {
+		_, err := set.Profile(members.FitName(n.replica.Name()), addresses, time.Now())
+		return err
+	})
+	if err != nil && !errors.Is(err, members.ErrForgotten) && ctx.Err() == nil {
+		n.o.Folder.Log.Warn("the members cannot be told where this node is", "cause", err)
+	}
+	return err
+}
+
+// dialMembers has the network dial the members, and nobody who is forgotten.
+func (n *Node) dialMembers() {
+	set, mesh := n.replica.Members(), n.mesh.Load()
+	own := set.Key().ID()
+	var targets []sshconn.Target
+	for _, m := range set.List() {
+		switch {
+		case m.ID == own:
+		case m.Forgotten:
+			mesh.Drop(meshID(m.Key), n.replica.Refuses(m.ID))
+		default:
+			targets = append(targets, sshconn.Target{ID: meshID(m.Key), Addresses: m.Addresses})
+		}
+	}
+	if set.Forgotten(own) {
+		targets = nil
+	}
+	mesh.SetMembers(targets)
+}

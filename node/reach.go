@@ -1,0 +1,140 @@
+package node
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// reach is what is remembered, in the node's state, of how this node is connected to others: whether it listens beyond this
+// machine, since it has invited or joined another one, and by which addresses it joined.
+type reach struct {
+	open   bool
+	joined []string // HOST:PORT
+}
+
+func (n *Node) reachPath() string { return filepath.Join(n.replica.State(), "reach") }
+
+const (
+	reachOpen   = "open"
+	reachJoined = "joined "
+)
+
+func loadReach(path string) (reach, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return reach{}, nil
+	}
+	if err != nil {
+		return reach{}, fmt.Errorf("read how this node is reached: %w", err)
+	}
+	return parseReach(text)
+}
+
+// parseReach passes over lines that it does not know: a newer version may have written them.
+func parseReach(text []byte) (r reach, err error) {
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() {
+		addr, joined := strings.CutPrefix(lines.Text(), reachJoined)
+		switch {
+		case lines.Text() == reachOpen:
+			r.open = true
+		case joined && !slices.Contains(r.joined, addr):
+			if _, _, err := net.SplitHostPort(addr); err == nil {
+				r.joined = append(r.joined, addr)
+			}
+		}
+	}
+	return r, lines.Err()
+}
+
+func (r reach) text() []byte {
+	var b bytes.Buffer
+	if r.open {
+		fmt.Fprintln(&b, reachOpen)
+	}
+	for _, addr := range r.joined {
+		fmt.Fprintln(&b, reachJoined+addr)
+	}
+	return b.Bytes()
+}
+
+// save replaces the file as a whole.
+func (r reach) save(path string) error {
+	aside := path + ".new"
+	if err := os.WriteFile(aside, r.text(), 0o600); err != nil {
+		return fmt.Errorf("write down how this node is reached: %w", err)
+	}
+	return os.Rename(aside, path)
+}
+
+// openUp has this node listen beyond this machine from now on, unless -listen says where; and remembers by which address it
+// joined, if it did.
+func (n *Node) openUp(joined string) error {
+	n.mu.Lock()
+	r := n.reach
+	r.open = true
+	if joined != "" && !slices.Contains(r.joined, joined) {
+		r.joined = append(slices.Clone(r.joined), joined)
+	}
+	err := r.save(n.reachPath())
+	if err == nil {
+		n.reach = r
+	}
+	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := n.endpoint.ListenOn(n.listenAt()); err != nil {
+		return fmt.Errorf("%w; name an address of this machine with -listen", err)
+	}
+	n.wake()
+	return n.mesh.Load().SetPeers(n.dialled())
+}
+
+// ownAddresses returns at which addresses, HOST:PORT, other machines may reach this node: none while it listens on loopback.
+func (n *Node) ownAddresses() []string {
+	var out []string
+	for _, a := range n.endpoint.Addrs() {
+		tcp, ok := a.(*net.TCPAddr)
+		if !ok {
+			continue
+		}
+		ips := []net.IP{tcp.IP}
+		if tcp.IP.IsUnspecified() {
+			ips = machineAddresses()
+		}
+		for _, ip := range ips {
+			if addr := (&net.TCPAddr{IP: ip, Port: tcp.Port}).String(); !ip.IsLoopback() && !slices.Contains(out, addr) {
+				out = append(out, addr)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out[:min(len(out), maxOwnAddresses)]
+}
+
+// maxOwnAddresses is how many addresses this node tells: a machine may have hundreds, for its containers.
+const maxOwnAddresses = 8
+
+// machineAddresses returns the addresses of this machine that others may reach.
+func machineAddresses() []net.IP {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var out []net.IP
+	for _, a := range all {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() {
+			out = append(out, ip.IP)
+		}
+	}
+	return out
+}
