@@ -167,9 +167,9 @@ func (r *randomRun) settle() {
 }
 
 func TestNodesAgree(t *testing.T) {
-	seeds := uint64(16)
+	seeds := uint64(8)
 	if testing.Short() {
-		seeds = 4
+		seeds = 3
 	}
 	pairs, forgotten := 0, 0
 	for seed := range seeds {
