@@ -32,11 +32,8 @@ func (s *Statement) slot() slot {
 // nodes keep the same one: the newest profile and name, but the first admission and forgetting.
 func (s *Statement) replaces(other *Statement) bool {
 	order := cmp.Compare(s.seq, other.seq)
-	switch s.kind {
-	case kindProfile:
+	if s.kind == kindProfile || s.kind == kindRename {
 		order = -order
-	case kindRename:
-		order = cmp.Compare(other.time, s.time)
 	}
 	return order < 0 || order == 0 && s.hash.less(other.hash)
 }

@@ -271,6 +271,43 @@ func TestForgottenNeverComesBack(t *testing.T) {
 	}
 }
 
+func TestWhoAndWhen(t *testing.T) {
+	for _, forgetters := range []string{"AC", "CA"} { // the hash of a statement must not decide
+		t.Run(forgetters, func(t *testing.T) { whoAndWhen(t, forgetters[0], forgetters[1]) })
+	}
+}
+
+func whoAndWhen(t *testing.T, first, second byte) {
+	c := newCluster(t, "ABCD")
+	c.join('A', 'B') // at 1 and 2
+	c.join('A', 'C') // at 3 and 4
+	c.meet('B', 'C')
+	c.join('B', 'C') // at 5 and 6
+	c.join('A', 'D') // at 7 and 8
+	c.meet('A', 'B')
+	c.meet('A', 'C')
+	c.forget(first, 'D')  // at 9
+	c.forget(second, 'D') // at 10
+	c.meet('A', 'C')
+	want := []Member{
+		{ID: idOf('B'), Name: "b", AdmittedBy: idOf('A'), Since: at(1)},
+		{ID: idOf('A'), Name: "a", AdmittedBy: idOf('B'), Since: at(2)},
+		{ID: idOf('C'), Name: "c", AdmittedBy: idOf('A'), Since: at(3)},
+		{ID: idOf('D'), Name: "d", AdmittedBy: idOf('A'), Since: at(7), Forgotten: true, ForgottenBy: idOf(first), ForgottenAt: at(9)},
+	}
+	got := c.sets['A'].List()
+	if len(got) != len(want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+	for i, w := range want {
+		g := got[i]
+		if g.ID != w.ID || g.Name != w.Name || g.AdmittedBy != w.AdmittedBy || !g.Since.Equal(w.Since) ||
+			g.Forgotten != w.Forgotten || g.ForgottenBy != w.ForgottenBy || !g.ForgottenAt.Equal(w.ForgottenAt) {
+			t.Errorf("got %+v, want %+v", g, w)
+		}
+	}
+}
+
 // A thief may sign with any number and any time.
 func TestStolenKeyBringsInNobody(t *testing.T) {
 	c := newCluster(t, "ABCD")
@@ -300,6 +337,10 @@ func TestStolenKeyBringsInNobody(t *testing.T) {
 		if got := c.letters(c.sets['A'].Orphans(), false); got != "D" {
 			t.Errorf("orphans: got %q, want D", got)
 		}
+	}
+	c.forget('A', 'D')
+	if got := c.sets['A'].Orphans(); len(got) != 0 {
+		t.Errorf("forgotten: got %v, want no orphans", got)
 	}
 }
 

@@ -289,6 +289,9 @@ func TestFullSetStillForgets(t *testing.T) {
 	for ; size+in[fits].size() <= MaxMessage-reservedBytes; fits++ {
 		size += in[fits].size()
 	}
+	if changed, err := s.Merge(in[:fits+1]); changed || !errors.Is(err, ErrFull) {
+		t.Fatalf("what is for forgetting: got %v, %v; want ErrFull", changed, err)
+	}
 	if _, err := s.Merge(in[:fits]); err != nil {
 		t.Fatal(err)
 	}
