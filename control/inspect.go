@@ -75,6 +75,7 @@ type Agreed struct {
 	Below   *Roots     `json:"below,omitempty"`  // of a directory
 	Xattrs  []string   `json:"xattrs,omitempty"` // their names
 	Owner   string     `json:"owner,omitempty"`
+	Link    string     `json:"link,omitempty"` // of a file with several names: what its names share
 	Entry   string     `json:"entry"` // hash over all of the entry: equal on all nodes that have this version
 	Author  StampOf    `json:"author"`
 	Content StampOf    `json:"content"`                   // the operation that made the content: another than Author where that changed metadata alone

@@ -238,7 +238,7 @@ func (r *Replica) rejoin(path, first string, e *merkle.Entry) {
 		return
 	}
 	r.log.Debug("hard link cannot be made", "path", path, "to", first, "cause", err)
-	if errors.Is(err, errNoLink) {
+	if errors.Is(err, errNoLink) && !absent(err) {
 		r.tryAgain(path, e, maxAttempts)
 		return
 	}

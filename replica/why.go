@@ -174,6 +174,9 @@ func (r *Replica) agreed(path string, e *merkle.Entry) *control.Agreed {
 		Owner: e.Owner, Entry: e.Hash().String(), Token: "0",
 		Author: r.stampOf(v.Author, v.Stamp), Content: r.stampOf(v.Origin().Node, v.Origin().Stamp),
 	}
+	if !e.Link.IsZero() {
+		a.Link = e.Link.String()
+	}
 	if v.Token != (merkle.Token{}) {
 		a.Token = fmt.Sprintf("%d.%d", v.Token.Generation, v.Token.Index)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -499,9 +500,27 @@ func (c *cluster) explain(paths ...string) {
 	}
 	for _, path := range paths[:min(len(paths), 5)] {
 		for _, d := range c.daemons {
-			c.t.Logf("%s tells of %s:\n%s", d.name, path, d.linesOf(path, 30))
+			c.t.Logf("%s tells of %s: %s\n%s", d.name, path, d.why(path), d.linesOf(path, 30))
 		}
 	}
+}
+
+// why is resonate why -json.
+func (d *daemon) why(path string) string {
+	d.mu.Lock()
+	client := d.client
+	d.mu.Unlock()
+	if client == nil {
+		return "it does not run"
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	why, err := client.Why(ctx, path)
+	if err != nil {
+		return err.Error()
+	}
+	text, err := json.Marshal(why)
+	return fmt.Sprintf("%s %v", text, err)
 }
 
 // linesOf returns the last lines of the daemon's log that tell of a path.

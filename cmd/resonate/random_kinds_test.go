@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -118,6 +119,12 @@ func (c *cluster) mustHaveSameAttributes(owns bool) {
 			if got[path] != want[path] {
 				c.t.Errorf("%q: in %s %s; in %s %s", path, first.name, want[path], d.name, got[path])
 				differing = append(differing, path)
+				for _, other := range []string{want[path], got[path]} { // the name that it shares an inode with, if that is another
+					if _, name, ok := strings.Cut(other, "one file with "); ok && name != strconv.Quote(path) {
+						name, _ = strconv.Unquote(name)
+						differing = append(differing, name)
+					}
+				}
 			}
 		}
 	}
