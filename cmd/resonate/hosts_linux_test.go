@@ -1,0 +1,37 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// TestThreeHosts pairs three machines, cuts one off, and has one forgotten; TestReadmePairing runs the README's lines on terminals. Both
+// are scripts that anybody can run, in testdata of the repository, and make their machines of network namespaces.
+func TestThreeHosts(t *testing.T)    { runHosts(t, "three-hosts.sh") }
+func TestReadmePairing(t *testing.T) { runHosts(t, "readme-pairing.sh") }
+
+func runHosts(t *testing.T, script string) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	if os.Geteuid() != 0 {
+		skip(t, "root, for network namespaces")
+	}
+	for _, tool := range []string{"bash", "ip", "iptables", "unshare", "script", "diff"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			skip(t, tool)
+		}
+	}
+	exe, err := os.Executable() // by the name resonate, the test binary is the program
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "../../testdata/"+script)
+	cmd.Env = append(os.Environ(), "RESONATE="+exe, "GORACE=atexit_sleep_ms=0", "TMPDIR="+scratch(t))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	t.Logf("%s", out)
+}
