@@ -133,7 +133,7 @@ func (m *Mesh) acceptPair(ctx context.Context, l *link, payload []byte) ([]byte,
 	if m.claims[l.peer] != c || c.session != nil || c.control.abandoned || l.abandoned || l.claim != nil {
 		return nil, false
 	}
-	c.session = newSession(ctx, c, l, m.endpoint.keepalive)
+	c.session = m.newSession(ctx, c, l)
 	m.wg.Go(func() { m.hold(c) }) // receive still counts, so Run has not returned
 	close(c.control.joined)
 	close(l.joined)

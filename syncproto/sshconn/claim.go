@@ -23,7 +23,8 @@ type token [tokenSize]byte
 // sees both: it refuses the other's connection while its own is under way, and
 // drops its own when it has accepted the other's. So the other node may always
 // give way to it: if the smaller one asks, it holds nothing else. No connection
-// that serves is ever given up for an equal one.
+// that serves is ever given up for an equal one; but who asks twice knows nothing
+// of the first any more, so that is made to prove that it lives.
 type claim struct {
 	id       NodeID
 	dialled  bool
@@ -74,14 +75,29 @@ type standing struct {
 	ended    bool
 	pending  bool // no session yet
 	dialled  bool
+	mute     bool // gives no sign of life, though it was asked for one
 	instance instance
+}
+
+// muteAfter is how long a connection that still stands here, and of which the
+// peer does not know any more, may take to prove that it lives. It must be above
+// the round trip of any line.
+const muteAfter = 2 * time.Second
+
+// mute tells whether the claim gives no sign of life; half a pair ought to do so
+// unasked.
+func (c *claim) mute() bool {
+	if c.session == nil {
+		return !c.dialled && c.control.wire.silence() >= muteAfter
+	}
+	return c.session.unanswered() >= muteAfter
 }
 
 // givesWay tells whether a node lets a connection that its peer dialled replace
 // the claim that stands.
 func givesWay(own, peer NodeID, have standing, peerInstance instance) bool {
 	switch {
-	case have.ended, peer.compare(own) < 0:
+	case have.ended, have.mute, peer.compare(own) < 0:
 		return true
 	case have.pending && have.dialled:
 		return false
@@ -94,11 +110,13 @@ func givesWay(own, peer NodeID, have standing, peerInstance instance) bool {
 func (m *Mesh) take(c *claim) error {
 	have := m.claims[c.id]
 	if have != nil {
-		s := standing{ended: have.ended(), pending: have.session == nil, dialled: have.dialled, instance: have.instance}
+		s := standing{
+			ended: have.ended(), pending: have.session == nil, dialled: have.dialled,
+			mute: have.mute(), instance: have.instance,
+		}
 		if c.dialled || !givesWay(m.endpoint.identity.id, c.id, s, c.instance) {
 			if have.session != nil {
-				have.session.control.probe()
-				have.session.blocks.probe()
+				have.session.probe()
 			}
 			return errDuplicate
 		}

@@ -148,6 +148,7 @@ func (m *Mesh) rest(ctx context.Context, d *dialler, err error) {
 	select {
 	case <-over:
 	case <-d.wake:
+		d.pause.reset()
 	case <-ctx.Done():
 	}
 }
@@ -276,7 +277,7 @@ func (m *Mesh) pair(soon context.Context, c *claim) error {
 	}
 	// The session comes before the request, as the peer may open block channels
 	// as soon as it has answered.
-	s := newSession(m.ctx, c, blocks, m.endpoint.keepalive)
+	s := m.newSession(m.ctx, c, blocks)
 	blocks.start(nil)
 	stop := context.AfterFunc(soon, blocks.close)
 	ok, answer, err := blocks.conn.SendRequest(blocksRequest, true, c.token[:])

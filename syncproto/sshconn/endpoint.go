@@ -47,6 +47,7 @@ const (
 	maxBannerSize        = 500
 	connectTimeout       = 4 * time.Second
 	handshakeTimeout     = 10 * time.Second
+	answerTime           = 5 * time.Second
 	settledAfter         = 5 * time.Second
 	goodbyeTime          = 250 * time.Millisecond
 	lossNoticeTime       = 100 * time.Millisecond
@@ -68,6 +69,8 @@ type timing struct {
 	handshake time.Duration // from TCP connection to session, for each step of the way
 	settled   time.Duration // a session that lasted this long is a success: back-off starts anew
 	join      time.Duration // for all that an invited stranger has to say
+	answer    time.Duration // to a probe
+	look      time.Duration // how often the machine's surroundings are looked at
 	redial    span
 	refused   span
 }
@@ -84,6 +87,8 @@ type Endpoint struct {
 	joins     chan struct{} // one for each stranger that joins
 	notices   notices
 	timing    timing
+
+	lookAround func() surroundings
 
 	moving sync.Mutex     // held while listeners are opened and closed
 	loops  sync.WaitGroup // one for each listener, once a mesh runs
@@ -113,16 +118,18 @@ func Listen(addrs []string, c Config) (*Endpoint, error) {
 	}
 	e := &Endpoint{
 		identity: c.Identity, trusted: c.Trusted, joining: c.Joining, log: c.Log, keepalive: c.Keepalive,
-		listeners: listeners,
-		closed:    make(chan struct{}),
-		slots:     make(chan struct{}, maxHandshakes),
-		joins:     make(chan struct{}, maxJoins),
+		listeners: listeners, lookAround: lookAround,
+		closed: make(chan struct{}),
+		slots:  make(chan struct{}, maxHandshakes),
+		joins:  make(chan struct{}, maxJoins),
 		timing: timing{
 			connect:   connectTimeout,
 			handshake: handshakeTimeout,
 			settled:   settledAfter,
 			join:      joinTime,
-			redial:    span{100 * time.Millisecond, 10 * time.Second},
+			answer:    answerTime,
+			look:      lookInterval,
+			redial:    span{100 * time.Millisecond, 5 * time.Second},
 			refused:   span{time.Second, 30 * time.Second},
 		},
 	}

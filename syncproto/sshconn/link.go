@@ -31,6 +31,7 @@ type link struct {
 	session atomic.Pointer[Session] // once it belongs to one
 	heard   atomic.Uint64           // keep-alives of the peer
 	kick    chan struct{}           // asks for a keep-alive now
+	probed  chan struct{}           // tells that its answer is waited for
 
 	wg    sync.WaitGroup
 	gone  chan struct{} // closed when the connection has ended and its requests are served
@@ -52,7 +53,7 @@ type pairing struct {
 func newLink(conn ssh.Conn, w *wire, key ssh.PublicKey, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) *link {
 	return &link{
 		conn: conn, wire: w, key: key, peer: idOf(key), channels: channels, requests: requests,
-		kick: make(chan struct{}, 1), gone: make(chan struct{}), joined: make(chan struct{}),
+		kick: make(chan struct{}, 1), probed: make(chan struct{}, 1), gone: make(chan struct{}), joined: make(chan struct{}),
 	}
 }
 
@@ -162,10 +163,13 @@ func (l *link) open(ctx context.Context, kind string, extra []byte) (ssh.Channel
 }
 
 // probe asks for a keep-alive now: a connection that the peer's machine has
-// forgotten is reset by it.
+// forgotten is reset by it, and one that leads nowhere is given up soon.
 func (l *link) probe() {
-	select {
-	case l.kick <- struct{}{}:
-	default:
+	l.wire.ask() // an earlier request may still be out, and the answer to that will do
+	for _, c := range []chan struct{}{l.kick, l.probed} {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
 	}
 }

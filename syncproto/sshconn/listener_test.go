@@ -124,3 +124,19 @@ func TestListenOnSeveralAddresses(t *testing.T) {
 		t.Errorf("after Close: got %v, want %v", err, errEndpointClosed)
 	}
 }
+
+// TestIPv6: brackets, wherever an address is told.
+func TestIPv6(t *testing.T) {
+	requireIPv6(t)
+	a := listenTest(t, newTestIdentity(t), "[::1]:0", trustAll).run(t)
+	b := listenTest(t, newTestIdentity(t), "[::1]:0", trustAll).run(t, a.addr())
+	c := listenTest(t, newTestIdentity(t), "[::1]:0", trustNobody).run(t)
+	sa, sb := a.next(t), b.next(t)
+	exchange(t, sa.Control(), sb.Control(), "over IPv6")
+	if want := a.addr(); sb.Addr() != want || !strings.HasPrefix(want, "[::1]:") || b.mesh.Peers()[0].Address != want {
+		t.Errorf("address: got %s and %+v, want %s", sb.Addr(), b.mesh.Peers(), want)
+	}
+	b.mesh.SetMembers([]Target{{ID: c.identity.ID(), Addresses: []string{c.addr()}}})
+	eventually(t, "the refusal", func() bool { return len(b.mesh.Peers()) == 2 && b.mesh.Peers()[1].State == Refused })
+	wantLog(t, c, "remote=[::1]:")
+}

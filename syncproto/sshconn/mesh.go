@@ -50,6 +50,7 @@ func (m *Mesh) Run(ctx context.Context) error {
 	m.ctx = ctx
 	m.eachDialler(m.launch)
 	m.mu.Unlock()
+	m.wg.Go(func() { m.watchSurroundings(ctx) })
 	m.endpoint.accepting(func(conn net.Conn) { m.admit(ctx, conn) })
 	var err error
 	select {

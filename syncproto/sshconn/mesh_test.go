@@ -56,6 +56,7 @@ func TestGivesWay(t *testing.T) {
 		{"the greater one asks twice, half a pair", small, big, standing{pending: true, instance: now}, false},
 		{"the greater one has restarted", small, big, standing{instance: old}, true},
 		{"the greater one has restarted, was dialled", small, big, standing{dialled: true, instance: old}, true},
+		{"the greater one asks twice, the first does not answer", small, big, standing{instance: now, mute: true}, true},
 		{"the old one has ended", small, big, standing{ended: true, instance: now}, true},
 	}
 	for _, row := range rows {

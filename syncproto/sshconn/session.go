@@ -30,6 +30,7 @@ type Session struct {
 	peer      NodeID
 	dialled   bool
 	keepalive time.Duration
+	answer    time.Duration // within which a probe is to be answered
 	control   *link
 	blocks    *link
 	stream    Stream
@@ -47,9 +48,9 @@ type Session struct {
 
 // newSession ties two links together: from now on, what comes in on them is the
 // session's. It must be started.
-func newSession(ctx context.Context, c *claim, blocks *link, keepalive time.Duration) *Session {
+func (m *Mesh) newSession(ctx context.Context, c *claim, blocks *link) *Session {
 	s := &Session{
-		peer: c.id, dialled: c.dialled, keepalive: keepalive,
+		peer: c.id, dialled: c.dialled, keepalive: m.endpoint.keepalive, answer: m.endpoint.timing.answer,
 		control: c.control, blocks: blocks, stream: c.stream,
 		inbound: make(chan *stream, maxInboundBlocks),
 		slots:   make(chan struct{}, maxInboundBlocks),
@@ -167,6 +168,7 @@ func (s *Session) ping(l *link) {
 	for {
 		began := time.Now()
 		s.sent.Add(1)
+		l.wire.ask()
 		if _, _, err := l.conn.SendRequest(keepaliveRequest, true, nil); err != nil {
 			return
 		}
@@ -183,24 +185,48 @@ func (s *Session) ping(l *link) {
 }
 
 // listen ends the session when nothing came in for two intervals, in which the
-// peer had at least one keep-alive to answer.
+// peer had at least one keep-alive to answer; after a probe, when that is not
+// answered soon.
 func (s *Session) listen(l *link) {
 	limit := 2 * s.keepalive
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
+	probed := false
 	for {
 		select {
 		case <-timer.C:
+		case <-l.probed:
+			if !probed { // else the earlier one is still waited for
+				probed = true
+				timer.Reset(s.answer)
+			}
+			continue
 		case <-s.ctx.Done():
 			return
 		}
-		silence := l.wire.silence()
-		if silence >= limit {
+		silence, since := l.wire.silence(), l.wire.unanswered()
+		switch {
+		case silence >= limit, probed && since >= s.answer:
 			s.end(fmt.Errorf("%w: nothing heard for %v", ErrGone, silence.Round(time.Millisecond)))
 			return
+		case probed && since > 0: // a later one
+			timer.Reset(s.answer - since)
+		default:
+			probed = false
+			timer.Reset(limit - silence)
 		}
-		timer.Reset(limit - silence)
 	}
+}
+
+// probe makes sure, soon, that both connections live.
+func (s *Session) probe() {
+	s.control.probe()
+	s.blocks.probe()
+}
+
+// unanswered tells for how long the peer has owed a sign of life, 0 if it does not.
+func (s *Session) unanswered() time.Duration {
+	return max(s.control.wire.unanswered(), s.blocks.wire.unanswered())
 }
 
 // finish takes the session down when it ends, in order: the reason, the

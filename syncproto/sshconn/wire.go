@@ -13,9 +13,13 @@ type wire struct {
 	net.Conn
 	began time.Time
 	last  atomic.Int64 // nanoseconds since began
+	asked atomic.Int64 // when the last sign of life was asked for, as last
 }
 
-func newWire(conn net.Conn) *wire { return &wire{Conn: conn, began: time.Now()} }
+func newWire(conn net.Conn) *wire {
+	limitUnacked(conn)
+	return &wire{Conn: conn, began: time.Now()}
+}
 
 func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
@@ -28,4 +32,21 @@ func (w *wire) Read(p []byte) (int, error) {
 // silence tells how long nothing has come in.
 func (w *wire) silence() time.Duration {
 	return time.Since(w.began) - time.Duration(w.last.Load())
+}
+
+// ask notes that a sign of life is being asked for, unless one is owed already.
+func (w *wire) ask() {
+	if w.unanswered() == 0 {
+		w.asked.Store(int64(time.Since(w.began)))
+	}
+}
+
+// unanswered tells how long nothing has come in since a sign of life was asked
+// for; 0: something has.
+func (w *wire) unanswered() time.Duration {
+	asked := w.asked.Load()
+	if asked <= w.last.Load() {
+		return 0
+	}
+	return time.Since(w.began) - time.Duration(asked)
 }
