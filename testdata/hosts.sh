@@ -1,7 +1,7 @@
 # Machines for the scripts beside this: network namespaces on one switch, each with a host name, an /etc/hosts and a HOME of its own. It
 # is sourced by bash, as root on Linux with iproute2, iptables and util-linux; RESONATE names the program.
 #
-#   hosts_up NAME...       makes the machines NAME, at 10.99.0.1, 10.99.0.2, ... and NAME.local
+#   hosts_up NAME...       makes the machines NAME, at 10.99.0.1 and fd99::1, 10.99.0.2 and fd99::2, ...; and NAME.local
 #   on NAME COMMAND...     runs a command on one; its HOME is $hosts/NAME
 #   in_background NAME LOG COMMAND...
 #   cut NAME, heal NAME    takes its network away without a word to anybody, and gives it back
@@ -55,6 +55,7 @@ hosts_up() {
 		ip -n "$tag-switch" link set "port$at" master switch up
 		ip -n "$tag-$name" addr add "10.99.0.$at/24" dev eth0
 		ip -n "$tag-$name" link set eth0 up
+		ip -n "$tag-$name" addr add "fd99::$at/64" dev eth0 nodad
 	done
 }
 
@@ -71,6 +72,14 @@ in_background() {
 	shift 2
 	on "$name" "$@" </dev/null >>"$hosts/$log" 2>&1 &
 }
+
+# down HOST SIGNAL: ends what runs on a machine, and waits for it.
+down() {
+	local pid
+	for pid in $(ip netns pids "$tag-$1"); do kill "-$2" "$pid" 2>/dev/null || true; done
+	until_true 10 "nothing runs on $1 any more" idle "$1"
+}
+idle() { [ -z "$(ip netns pids "$tag-$1")" ]; }
 
 cut() { ip netns exec "$tag-$1" bash -c 'iptables -A INPUT -i eth0 -j DROP; iptables -A OUTPUT -o eth0 -j DROP'; }
 heal() { ip netns exec "$tag-$1" iptables -F; }

@@ -56,9 +56,7 @@ echo "after" >"$hosts/desktop/shared/after-desktop.txt"
 until_true 20 "the others go on" test -e "$hosts/laptop/shared/after-desktop.txt"
 
 # What phone was told it may ignore: it takes all that it heard of members out of its state, and knocks with its old key.
-for pid in $(ip netns pids "$tag-phone"); do kill "$pid"; done
-gone() { [ -z "$(ip netns pids "$tag-phone")" ]; }
-until_true 10 "phone's daemon has ended" gone
+down phone TERM
 rm "$hosts"/phone/.local/state/resonate/*/members
 in_background phone phone.log resonate -dir shared -peer desktop.local:7373
 until_true 20 "phone's daemon runs again" running phone

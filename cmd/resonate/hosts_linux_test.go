@@ -11,6 +11,9 @@ import (
 func TestThreeHosts(t *testing.T)    { runHosts(t, "three-hosts.sh") }
 func TestReadmePairing(t *testing.T) { runHosts(t, "readme-pairing.sh") }
 
+// TestNetworks does to two machines what networks do.
+func TestNetworks(t *testing.T) { runHosts(t, "network.sh") }
+
 func runHosts(t *testing.T, script string) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
