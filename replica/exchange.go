@@ -222,7 +222,10 @@ func (r *Replica) quiet() bool {
 }
 
 // idle is quiet, but for directories that stand on disk and are not agreed: peers may know more of them.
-func (r *Replica) idle() bool {
+func (r *Replica) idle() bool { return len(r.links) == 0 && r.restful() }
+
+// restful is idle, but for names of files that are to be compared when all is at rest.
+func (r *Replica) restful() bool {
 	return r.scanned && len(r.changes) == 0 && len(r.hashing) == 0 && len(r.ready) == 0 && len(r.unfit) == 0 && !r.working()
 }
 

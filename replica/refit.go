@@ -24,6 +24,7 @@ type refitting struct {
 	anew  map[string]bool      // paths that were recorded anew in this turn
 	unfit map[string]time.Time // paths at which another thing is recorded than is agreed -> when to see to it
 	tried map[string]attempts  // for which entries that was done: what they say cannot be had here
+	links map[merkle.Hash]bool // files with several names, of which one was recorded anew since all was at rest
 }
 
 // attempts are those to have what an entry says.
@@ -39,6 +40,7 @@ func (f *refitting) init() {
 	f.anew = make(map[string]bool)
 	f.unfit = make(map[string]time.Time)
 	f.tried = make(map[string]attempts)
+	f.links = make(map[merkle.Hash]bool)
 }
 
 // asAgreed tells whether what is recorded of a path has the metadata that an entry says, as far as they could be set here.
@@ -109,6 +111,12 @@ func (r *Replica) compareAgreed(paths iter.Seq[string], now time.Time) {
 			links[e.Link] = true
 		}
 	}
+	r.compareNames(links, now)
+	maps.Copy(r.links, links)
+}
+
+// compareNames notes which names of files are to share an inode with others and do not.
+func (r *Replica) compareNames(links map[merkle.Hash]bool, now time.Time) {
 	for link := range links {
 		for path, first := range r.firstNames(link) {
 			switch {
@@ -170,6 +178,23 @@ func (r *Replica) refit(now time.Time) {
 		delete(r.unfit, path)
 		r.refitAt(path)
 	}
+	r.compareAtRest(now)
+}
+
+// compareAtRest looks once more at the names of files, when nothing is under way any more: what they were compared with may have been
+// on its way itself.
+func (r *Replica) compareAtRest(now time.Time) {
+	if len(r.links) == 0 || !r.restful() {
+		return
+	}
+	if wait := settleDelay - now.Sub(r.lastChange); wait > 0 {
+		r.wakeIn(wait)
+		return
+	}
+	links := r.links
+	r.links = make(map[merkle.Hash]bool)
+	r.compareNames(links, now)
+	r.wakeIn(0) // peers may be told the root now
 }
 
 // underWay tells whether something changes at path, or at another name of its file.
