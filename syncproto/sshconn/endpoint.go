@@ -40,7 +40,6 @@ var (
 const (
 	defaultKeepalive     = 15 * time.Second
 	softwareVersion      = "SSH-2.0-resonate"
-	maxHandshakes        = 32
 	trustRefusal         = "its key is not trusted there"
 	acceptErrorPause     = 100 * time.Millisecond
 	instanceSize         = 16
@@ -82,8 +81,8 @@ type Endpoint struct {
 	log       *slog.Logger
 	keepalive time.Duration
 	joining   *Joining
-	instance  instance      // of this process, told to peers
-	slots     chan struct{} // one for each connection in its handshake
+	instance  instance // of this process, told to peers
+	door      door
 	joins     chan struct{} // one for each stranger that joins
 	notices   notices
 	timing    timing
@@ -120,7 +119,6 @@ func Listen(addrs []string, c Config) (*Endpoint, error) {
 		identity: c.Identity, trusted: c.Trusted, joining: c.Joining, log: c.Log, keepalive: c.Keepalive,
 		listeners: listeners, lookAround: lookAround,
 		closed: make(chan struct{}),
-		slots:  make(chan struct{}, maxHandshakes),
 		joins:  make(chan struct{}, maxJoins),
 		timing: timing{
 			connect:   connectTimeout,

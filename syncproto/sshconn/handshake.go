@@ -97,24 +97,27 @@ type arrival struct {
 	requests <-chan *ssh.Request
 }
 
-// accept does the server's half of the handshake, within the deadline. On error
-// the connection is closed.
-func (e *Endpoint) accept(ctx context.Context, conn net.Conn) (*arrival, error) {
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+// accept does the server's half of the handshake, until ctx ends and within the
+// deadline. On error the connection is closed.
+func (e *Endpoint) accept(ctx context.Context, g *guest) (*arrival, error) {
+	w := g.wire
+	stop := context.AfterFunc(ctx, func() { w.Close() })
 	defer stop()
-	w := newWire(conn)
 	w.SetDeadline(time.Now().Add(e.timing.handshake))
 	v := &visitor{endpoint: e, ctx: ctx}
 	c, channels, requests, err := ssh.NewServerConn(w, v.serverConfig())
+	if !e.door.leave(g) && err == nil {
+		err = errors.New("others came after it")
+	}
 	if err != nil {
 		if v.joins {
 			<-e.joins
 		}
-		conn.Close()
+		w.Close()
 		if ctx.Err() == nil && !v.told {
-			e.unauthenticated(conn.RemoteAddr(), err)
+			e.unauthenticated(w.RemoteAddr(), err)
 		}
-		return nil, fmt.Errorf("accept %s: %w", conn.RemoteAddr(), err)
+		return nil, fmt.Errorf("accept %s: %w", w.RemoteAddr(), err)
 	}
 	w.SetDeadline(time.Time{})
 	a := &arrival{conn: c, wire: w, joins: v.joins, channels: channels, requests: requests}
