@@ -3,6 +3,7 @@ package sshconn
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net"
 	"time"
 
@@ -12,7 +13,8 @@ import (
 // rejectDuplicate is from the range that RFC 4254 section 5.1 leaves for private use.
 const rejectDuplicate ssh.RejectionReason = 0xFE000001
 
-// maxLoose bounds the connections of one member that are not part of a session.
+// maxLoose bounds the connections of one member that are not part of a session:
+// who makes more loses the latest.
 const maxLoose = 8
 
 // admit takes in a connection, unless its source makes too many.
@@ -42,6 +44,27 @@ func (m *Mesh) admit(ctx context.Context, conn net.Conn) {
 	})
 }
 
+// Accept takes in a connection that came by other means than the endpoint's
+// addresses, such as the standard input and output of a process that sshd has
+// started: from then on it is the mesh's, which closes it. Who is at its other end
+// is checked as always; its number is for the caller to bound. It fails, and
+// closes the connection, where Run is not under way.
+func (m *Mesh) Accept(conn net.Conn) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx == nil || m.ctx.Err() != nil {
+		conn.Close()
+		return errors.New("accept connection: the node is not running")
+	}
+	ctx, cancel := context.WithCancel(m.ctx)
+	g := &guest{wire: newWire(conn), uncounted: true, evict: cancel}
+	m.wg.Go(func() {
+		defer cancel()
+		m.receive(ctx, g)
+	})
+	return nil
+}
+
 // receive takes a connection from its first byte until it is part of a
 // session, or has not become so in time; an invited stranger's, to its end.
 func (m *Mesh) receive(ctx context.Context, g *guest) {
@@ -55,7 +78,9 @@ func (m *Mesh) receive(ctx context.Context, g *guest) {
 		return
 	}
 	l := newLink(a.conn, a.wire, a.key, a.channels, a.requests)
-	m.loosen(l, 1)
+	if m.loosen(l, 1) > maxLoose {
+		l.close()
+	}
 	defer m.loosen(l, -1)
 	l.start(&pairing{
 		control: m.acceptControl,
@@ -78,18 +103,16 @@ func (m *Mesh) receive(ctx context.Context, g *guest) {
 	}
 }
 
-// loosen counts the connections of a member that are not part of a session. Who
-// makes too many loses the latest.
-func (m *Mesh) loosen(l *link, by int) {
+// loosen counts the connections of a member that are not part of a session.
+func (m *Mesh) loosen(l *link, by int) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.loose[l.peer] += by
-	switch n := m.loose[l.peer]; {
-	case n == 0:
+	n := m.loose[l.peer]
+	if n == 0 {
 		delete(m.loose, l.peer)
-	case n > maxLoose && by > 0:
-		l.close()
 	}
+	return n
 }
 
 // abandon keeps a link from becoming part of a session; false: it just has. It

@@ -44,10 +44,11 @@ type door struct {
 
 // guest is a connection in its handshake.
 type guest struct {
-	wire   *wire
-	source netip.Prefix
-	came   time.Time
-	evict  context.CancelFunc // closes the connection
+	wire      *wire
+	source    netip.Prefix
+	uncounted bool // it came by another door
+	came      time.Time
+	evict     context.CancelFunc // closes the connection
 }
 
 // progress tells how far a guest has come, coarsely: its version, whatever that
@@ -112,7 +113,7 @@ func (d *door) enter(g *guest, now time.Time) (a admission) {
 func (d *door) leave(g *guest) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.remove(g)
+	return g.uncounted || d.remove(g)
 }
 
 func (d *door) remove(g *guest) bool {

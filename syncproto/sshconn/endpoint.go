@@ -46,6 +46,7 @@ const (
 	maxBannerSize        = 500
 	connectTimeout       = 4 * time.Second
 	handshakeTimeout     = 10 * time.Second
+	commandTimeout       = 30 * time.Second
 	answerTime           = 5 * time.Second
 	settledAfter         = 5 * time.Second
 	goodbyeTime          = 250 * time.Millisecond
@@ -66,6 +67,7 @@ type Config struct {
 type timing struct {
 	connect   time.Duration // for a TCP connection to one address
 	handshake time.Duration // from TCP connection to session, for each step of the way
+	command   time.Duration // the same, where something else makes the connection: it may ask others, and hop
 	settled   time.Duration // a session that lasted this long is a success: back-off starts anew
 	join      time.Duration // for all that an invited stranger has to say
 	answer    time.Duration // to a probe
@@ -123,6 +125,7 @@ func Listen(addrs []string, c Config) (*Endpoint, error) {
 		timing: timing{
 			connect:   connectTimeout,
 			handshake: handshakeTimeout,
+			command:   commandTimeout,
 			settled:   settledAfter,
 			join:      joinTime,
 			answer:    answerTime,
