@@ -52,6 +52,7 @@ var libraries = map[string][]string{
 	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "control", "fusefs/foldtest", "replica", "syncproto/sshconn"},
 	"golang.org/x/term":                             {"cmd/resonate"},
 	"golang.org/x/text":                             {"fusefs/foldtest"},
+	"golang.org/x/time/rate":                        {"syncproto/sshconn"},
 	"google.golang.org/protobuf/encoding/protowire": {"index", "members", "merkle", "syncproto"},
 }
 

@@ -3,6 +3,7 @@ package sshconn
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net"
 	"time"
 
@@ -12,25 +13,62 @@ import (
 // rejectDuplicate is from the range that RFC 4254 section 5.1 leaves for private use.
 const rejectDuplicate ssh.RejectionReason = 0xFE000001
 
-// admit takes in a connection, unless too many others are in their handshake.
+// maxLoose bounds the connections of one member that are not part of a session:
+// who makes more loses the latest.
+const maxLoose = 8
+
+// admit takes in a connection, unless its source makes too many.
 func (m *Mesh) admit(ctx context.Context, conn net.Conn) {
 	e := m.endpoint
-	select {
-	case e.slots <- struct{}{}:
-		m.wg.Go(func() { m.receive(ctx, conn) })
-	default:
-		conn.Close()
-		if e.notices.due("listener", "crowded", time.Now()) {
-			e.log.Warn("closed a connection: too many others have not authenticated yet", "remote", conn.RemoteAddr().String(), "limit", cap(e.slots))
-		}
+	ctx, cancel := context.WithCancel(ctx)
+	g := &guest{wire: newWire(conn), source: sourceOf(conn.RemoteAddr()), evict: cancel}
+	a := e.door.enter(g, time.Now())
+	for a.wait > 0 && ctx.Err() == nil {
+		pause(ctx, a.wait)
+		a = e.door.enter(g, time.Now())
 	}
+	if a.crowded && e.notices.due("listener", "crowded", time.Now()) {
+		e.log.Warn("closed a connection: too many others have not authenticated yet", "newest", conn.RemoteAddr().String(), "limit", maxHandshakes, "of one address", maxOfOneSource)
+	}
+	if a.refused && e.notices.due("listener", "flood", time.Now()) {
+		e.log.Warn("closed a connection: its address makes too many", "remote", conn.RemoteAddr().String(), "a second", newRate)
+	}
+	if a.refused || a.wait > 0 {
+		cancel()
+		conn.Close()
+		return
+	}
+	m.wg.Go(func() {
+		defer cancel()
+		m.receive(ctx, g)
+	})
+}
+
+// Accept takes in a connection that came by other means than the endpoint's
+// addresses, such as the standard input and output of a process that sshd has
+// started: from then on it is the mesh's, which closes it. Who is at its other end
+// is checked as always; its number is for the caller to bound. It fails, and
+// closes the connection, where Run is not under way.
+func (m *Mesh) Accept(conn net.Conn) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx == nil || m.ctx.Err() != nil {
+		conn.Close()
+		return errors.New("accept connection: the node is not running")
+	}
+	ctx, cancel := context.WithCancel(m.ctx)
+	g := &guest{wire: newWire(conn), uncounted: true, evict: cancel}
+	m.wg.Go(func() {
+		defer cancel()
+		m.receive(ctx, g)
+	})
+	return nil
 }
 
 // receive takes a connection from its first byte until it is part of a
 // session, or has not become so in time; an invited stranger's, to its end.
-func (m *Mesh) receive(ctx context.Context, conn net.Conn) {
-	a, err := m.endpoint.accept(ctx, conn)
-	<-m.endpoint.slots
+func (m *Mesh) receive(ctx context.Context, g *guest) {
+	a, err := m.endpoint.accept(ctx, g)
 	if err != nil {
 		m.endpoint.log.Debug("handshake failed", "err", err)
 		return
@@ -40,9 +78,13 @@ func (m *Mesh) receive(ctx context.Context, conn net.Conn) {
 		return
 	}
 	l := newLink(a.conn, a.wire, a.key, a.channels, a.requests)
+	if m.loosen(l, 1) > maxLoose {
+		l.close()
+	}
+	defer m.loosen(l, -1)
 	l.start(&pairing{
 		control: m.acceptControl,
-		blocks:  func(l *link, payload []byte) ([]byte, bool) { return m.acceptPair(ctx, l, payload) },
+		blocks:  m.acceptPair,
 	})
 	timer := time.NewTimer(m.endpoint.timing.handshake)
 	defer timer.Stop()
@@ -59,6 +101,18 @@ func (m *Mesh) receive(ctx context.Context, conn net.Conn) {
 			m.release(c)
 		}
 	}
+}
+
+// loosen counts the connections of a member that are not part of a session.
+func (m *Mesh) loosen(l *link, by int) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.loose[l.peer] += by
+	n := m.loose[l.peer]
+	if n == 0 {
+		delete(m.loose, l.peer)
+	}
+	return n
 }
 
 // abandon keeps a link from becoming part of a session; false: it just has. It
@@ -116,7 +170,7 @@ func (m *Mesh) takeAccepted(l *link, h hello) (*claim, error) {
 }
 
 // acceptPair ties a second connection to the first, and starts the session.
-func (m *Mesh) acceptPair(ctx context.Context, l *link, payload []byte) ([]byte, bool) {
+func (m *Mesh) acceptPair(l *link, payload []byte) ([]byte, bool) {
 	m.mu.Lock()
 	c := m.claims[l.peer]
 	m.mu.Unlock()
@@ -133,7 +187,7 @@ func (m *Mesh) acceptPair(ctx context.Context, l *link, payload []byte) ([]byte,
 	if m.claims[l.peer] != c || c.session != nil || c.control.abandoned || l.abandoned || l.claim != nil {
 		return nil, false
 	}
-	c.session = m.newSession(ctx, c, l)
+	c.session = m.newSession(m.ctx, c, l)
 	m.wg.Go(func() { m.hold(c) }) // receive still counts, so Run has not returned
 	close(c.control.joined)
 	close(l.joined)

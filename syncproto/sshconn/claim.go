@@ -61,13 +61,13 @@ func (c *claim) ended() bool {
 	}
 }
 
-// abort ends what the claim stands for.
-func (c *claim) abort(cause error) {
+// abort ends what a claim stands for, without waiting. The caller holds the mutex.
+func (m *Mesh) abort(c *claim, cause error) {
 	if c.session != nil {
 		c.session.end(cause)
 		return
 	}
-	c.control.close()
+	m.wg.Go(c.control.close) // somebody serves the claim, so Run has not returned
 }
 
 // standing is what matters of a claim when another one comes.
@@ -120,7 +120,7 @@ func (m *Mesh) take(c *claim) error {
 			}
 			return errDuplicate
 		}
-		have.abort(errReplaced)
+		m.abort(have, errReplaced)
 		c.before = have
 	}
 	m.claims[c.id] = c

@@ -228,13 +228,17 @@ func (m *Mesh) prefer(d *dialler, addr Address) {
 
 // dialAt makes both connections to one address.
 func (m *Mesh) dialAt(ctx context.Context, d *dialler, addr Address) (*claim, error) {
-	soon, cancel := context.WithTimeout(ctx, m.endpoint.timing.handshake)
+	limit := m.endpoint.timing.handshake
+	if addr.Dial != nil {
+		limit = m.endpoint.timing.command
+	}
+	soon, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var want *NodeID
 	if d.member {
 		want = &d.id // never changes
 	}
-	l, err := m.endpoint.dial(soon, addr.Name, want)
+	l, err := m.endpoint.dial(soon, addr, want)
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +255,7 @@ func (m *Mesh) dialAt(ctx context.Context, d *dialler, addr Address) (*claim, er
 		return nil, err
 	}
 	if err = m.endpoint.permit(l.key); err == nil { // still: see Drop
-		err = m.pair(soon, c)
+		err = m.pair(soon, c, addr)
 	}
 	if err != nil {
 		l.shut()
@@ -263,15 +267,17 @@ func (m *Mesh) dialAt(ctx context.Context, d *dialler, addr Address) (*claim, er
 }
 
 // pair asks for the session and adds the second connection, until soon ends.
-func (m *Mesh) pair(soon context.Context, c *claim) error {
+func (m *Mesh) pair(soon context.Context, c *claim, addr Address) error {
 	greeting := hello{token: c.token, instance: m.endpoint.instance}
 	channel, err := c.control.open(soon, controlChannel, greeting.bytes())
 	if err != nil {
 		return m.whyRefused(c, err)
 	}
 	c.stream = &stream{Channel: channel}
-	// The very machine that answered: a name may lead to several.
-	blocks, err := m.endpoint.dial(soon, c.control.conn.RemoteAddr().String(), &c.id)
+	if addr.Dial == nil { // the very machine that answered: a name may lead to several
+		addr = TCP(c.control.conn.RemoteAddr().String())
+	}
+	blocks, err := m.endpoint.dial(soon, addr, &c.id)
 	if err != nil {
 		return err
 	}

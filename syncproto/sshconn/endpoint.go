@@ -40,13 +40,13 @@ var (
 const (
 	defaultKeepalive     = 15 * time.Second
 	softwareVersion      = "SSH-2.0-resonate"
-	maxHandshakes        = 32
 	trustRefusal         = "its key is not trusted there"
 	acceptErrorPause     = 100 * time.Millisecond
 	instanceSize         = 16
 	maxBannerSize        = 500
 	connectTimeout       = 4 * time.Second
 	handshakeTimeout     = 10 * time.Second
+	commandTimeout       = 30 * time.Second
 	answerTime           = 5 * time.Second
 	settledAfter         = 5 * time.Second
 	goodbyeTime          = 250 * time.Millisecond
@@ -67,6 +67,7 @@ type Config struct {
 type timing struct {
 	connect   time.Duration // for a TCP connection to one address
 	handshake time.Duration // from TCP connection to session, for each step of the way
+	command   time.Duration // the same, where something else makes the connection: it may ask others, and hop
 	settled   time.Duration // a session that lasted this long is a success: back-off starts anew
 	join      time.Duration // for all that an invited stranger has to say
 	answer    time.Duration // to a probe
@@ -82,8 +83,8 @@ type Endpoint struct {
 	log       *slog.Logger
 	keepalive time.Duration
 	joining   *Joining
-	instance  instance      // of this process, told to peers
-	slots     chan struct{} // one for each connection in its handshake
+	instance  instance // of this process, told to peers
+	door      door
 	joins     chan struct{} // one for each stranger that joins
 	notices   notices
 	timing    timing
@@ -120,11 +121,11 @@ func Listen(addrs []string, c Config) (*Endpoint, error) {
 		identity: c.Identity, trusted: c.Trusted, joining: c.Joining, log: c.Log, keepalive: c.Keepalive,
 		listeners: listeners, lookAround: lookAround,
 		closed: make(chan struct{}),
-		slots:  make(chan struct{}, maxHandshakes),
 		joins:  make(chan struct{}, maxJoins),
 		timing: timing{
 			connect:   connectTimeout,
 			handshake: handshakeTimeout,
+			command:   commandTimeout,
 			settled:   settledAfter,
 			join:      joinTime,
 			answer:    answerTime,

@@ -17,7 +17,16 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// pipeTo is set for a process of this test that is to be what ssh(1) would be: its
+// standard input and output lead to that address.
+const pipeTo = "RESONATE_TEST_PIPE_TO"
+
+func TestMain(m *testing.M) {
+	if addr := os.Getenv(pipeTo); addr != "" {
+		os.Exit(carry(addr))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const patience = 10 * time.Second
 

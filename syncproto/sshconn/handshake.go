@@ -97,24 +97,30 @@ type arrival struct {
 	requests <-chan *ssh.Request
 }
 
-// accept does the server's half of the handshake, within the deadline. On error
-// the connection is closed.
-func (e *Endpoint) accept(ctx context.Context, conn net.Conn) (*arrival, error) {
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+// accept does the server's half of the handshake, until ctx ends and within the
+// deadline. On error the connection is closed.
+func (e *Endpoint) accept(ctx context.Context, g *guest) (*arrival, error) {
+	w := g.wire
+	stop := context.AfterFunc(ctx, func() { w.Close() })
 	defer stop()
-	w := newWire(conn)
-	w.SetDeadline(time.Now().Add(e.timing.handshake))
+	if w.SetDeadline(time.Now().Add(e.timing.handshake)) != nil { // it has no deadlines
+		late := time.AfterFunc(e.timing.handshake, func() { w.Close() })
+		defer late.Stop()
+	}
 	v := &visitor{endpoint: e, ctx: ctx}
 	c, channels, requests, err := ssh.NewServerConn(w, v.serverConfig())
+	if !e.door.leave(g) && err == nil {
+		err = errors.New("others came after it")
+	}
 	if err != nil {
 		if v.joins {
 			<-e.joins
 		}
-		conn.Close()
+		w.Close()
 		if ctx.Err() == nil && !v.told {
-			e.unauthenticated(conn.RemoteAddr(), err)
+			e.unauthenticated(w.RemoteAddr(), err)
 		}
-		return nil, fmt.Errorf("accept %s: %w", conn.RemoteAddr(), err)
+		return nil, fmt.Errorf("accept %s: %w", w.RemoteAddr(), err)
 	}
 	w.SetDeadline(time.Time{})
 	a := &arrival{conn: c, wire: w, joins: v.joins, channels: channels, requests: requests}
@@ -147,13 +153,13 @@ func (h *hostCheck) check(_ string, _ net.Addr, key ssh.PublicKey) error {
 
 // dial connects to addr and does the client's half of the handshake, until ctx
 // ends. If want is given, only that node will do. The link is not started.
-func (e *Endpoint) dial(ctx context.Context, addr string, want *NodeID) (*link, error) {
-	conn, err := dialTCP(ctx, addr, e.timing.connect)
+func (e *Endpoint) dial(ctx context.Context, addr Address, want *NodeID) (*link, error) {
+	conn, err := e.open(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
 	host := hostCheck{want: want, permit: e.permit}
-	l, err := shake(ctx, conn, addr, &host, clientConfig(e.identity, memberUser, &host))
+	l, err := shake(ctx, conn, addr.Name, &host, clientConfig(e.identity, memberUser, &host))
 	if err != nil && host.err == nil && host.banner != "" {
 		err = fmt.Errorf("%w: node %s says of this node's key %s: %s: add it there: %s",
 			ErrRefused, idOf(host.got), e.identity.id, host.banner, e.identity.AuthorizedKey())
@@ -161,9 +167,20 @@ func (e *Endpoint) dial(ctx context.Context, addr string, want *NodeID) (*link, 
 		err = explain(ctx, &host, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", addr, err)
+		return nil, fmt.Errorf("connect to %s: %w", addr.Name, err)
 	}
 	return l, nil
+}
+
+func (e *Endpoint) open(ctx context.Context, addr Address) (net.Conn, error) {
+	if addr.Dial == nil {
+		return dialTCP(ctx, addr.Name, e.timing.connect)
+	}
+	conn, err := addr.Dial(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", addr.Name, err)
+	}
+	return conn, nil
 }
 
 // dialTCP connects to addr, until ctx ends or within the limit, so that another

@@ -115,7 +115,7 @@ func TestJoinChecksTheHostFirst(t *testing.T) {
 	if !errors.Is(err, wrong) || !strings.Contains(err.Error(), i.addr()) {
 		t.Errorf("got %v, want %v and the address", err, wrong)
 	}
-	eventually(t, "the connection to be over", func() bool { return len(i.slots) == 0 })
+	eventually(t, "the connection to be over", func() bool { return i.door.crowd() == 0 })
 	if i.checked.Load() != 0 || strings.Contains(i.logs.String(), "key=") {
 		t.Errorf("something of the stranger was seen:\n%s", i.logs)
 	}

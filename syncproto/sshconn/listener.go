@@ -192,8 +192,8 @@ func (e *Endpoint) hear(now []*listener) {
 	e.listeners = now
 }
 
-// accepting has handle called for each connection until the endpoint is closed;
-// handle must not wait. It is called once.
+// accepting has handle called for each connection until the endpoint is closed.
+// It is called once.
 func (e *Endpoint) accepting(handle func(net.Conn)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

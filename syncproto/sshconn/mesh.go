@@ -21,6 +21,7 @@ type Mesh struct {
 	peers    []*dialler      // one for each configured address, in their order
 	members  map[NodeID]*dialler
 	claims   map[NodeID]*claim
+	loose    map[NodeID]int       // accepted connections that are not part of a session
 	departed map[NodeID]PeerState // peers that dialled this node and left
 }
 
@@ -31,7 +32,7 @@ type Mesh struct {
 func NewMesh(e *Endpoint, peers []Address, serve func(ctx context.Context, s *Session) error) (*Mesh, error) {
 	m := &Mesh{
 		endpoint: e, serve: serve,
-		members: make(map[NodeID]*dialler), claims: make(map[NodeID]*claim), departed: make(map[NodeID]PeerState),
+		members: make(map[NodeID]*dialler), claims: make(map[NodeID]*claim), loose: make(map[NodeID]int), departed: make(map[NodeID]PeerState),
 	}
 	if err := m.SetPeers(peers); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -58,21 +59,30 @@ func TestSilentServerIsGivenUp(t *testing.T) {
 	})
 }
 
+// greeted opens a connection, on which nothing is said, and reads the greeting.
+func greeted(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	c := dialTest(t, addr)
+	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.HasPrefix(line, softwareVersion) {
+		t.Fatalf("greeting: got %q, %v", line, err)
+	}
+	return c
+}
+
 func TestHandshakesAreBounded(t *testing.T) {
 	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll).run(t)
 	var held []net.Conn
-	for range maxHandshakes {
-		c := dialTest(t, a.addr())
-		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.HasPrefix(line, softwareVersion) {
-			t.Fatalf("greeting: got %q, %v", line, err)
+	for range maxHandshakes + 3 {
+		held = append(held, greeted(t, a.addr()))
+	}
+	for i, c := range held[:3] {
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("silent connection %d of %d: got %v, want it closed", i+1, len(held), err)
 		}
-		held = append(held, c)
 	}
-	one := dialTest(t, a.addr())
-	if data, _ := io.ReadAll(one); len(data) != 0 {
-		t.Errorf("one too many was greeted: %q", data)
+	if got := a.door.crowd(); got != maxHandshakes {
+		t.Errorf("connections in their handshake: got %d, want %d", got, maxHandshakes)
 	}
-	held[0].Close()
 	b := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll).run(t, a.addr())
 	b.next(t)
 	wantLog(t, a, "too many others")
@@ -110,7 +120,7 @@ func keyAuth(t *testing.T) []ssh.AuthMethod {
 
 // wantNothingElse checks that a connection gives none of what SSH servers give,
 // nor the channels named (without extra data).
-func wantNothingElse(t *testing.T, client *ssh.Client, channels ...string) {
+func wantNothingElse(t *testing.T, client ssh.Conn, channels ...string) {
 	t.Helper()
 	address := ssh.Marshal(struct {
 		Host   string
@@ -194,6 +204,59 @@ func TestMemberGetsStreamsAlone(t *testing.T) {
 	}
 	if got := a.served.Load(); got != 0 {
 		t.Errorf("sessions: got %d, want none", got)
+	}
+}
+
+// TestSessionGivesStreamsAlone: on either connection, whoever dialled it.
+func TestSessionGivesStreamsAlone(t *testing.T) {
+	_, _, sa, sb := connected(t)
+	for _, s := range []*Session{sa, sb} {
+		wantNothingElse(t, s.control.conn, controlChannel, blockChannel, joinChannel)
+		wantNothingElse(t, s.blocks.conn, controlChannel, joinChannel)
+		wantNoService(t, s.stream.(*stream).Channel)
+		blocks, err := s.OpenBlocks(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantNoService(t, blocks.(*stream).Channel)
+	}
+	exchange(t, sa.Control(), sb.Control(), "and goes on")
+}
+
+// TestLooseConnectionsOfAMemberAreBounded: those that do not become part of a
+// session.
+func TestLooseConnectionsOfAMemberAreBounded(t *testing.T) {
+	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll).run(t)
+	id := newTestIdentity(t)
+	auth := []ssh.AuthMethod{ssh.PublicKeys(id.signer)}
+	var clients []*ssh.Client
+	for range maxLoose {
+		client, err := rawClient(t, a.addr(), ssh.ClientConfig{Auth: auth})
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, client)
+	}
+	if one, err := rawClient(t, a.addr(), ssh.ClientConfig{Auth: auth}); err == nil {
+		one.Wait() // until it is closed
+	}
+	for i, c := range clients {
+		if ok, _, err := c.SendRequest(keepaliveRequest, true, nil); !ok || err != nil {
+			t.Errorf("connection %d of %d: got %v, %v, want it open", i+1, maxLoose, ok, err)
+		}
+	}
+	clients[0].Close()
+	eventually(t, "room for another", func() bool {
+		a.mesh.mu.Lock()
+		defer a.mesh.mu.Unlock()
+		return a.mesh.loose[id.ID()] < maxLoose
+	})
+	other, err := rawClient(t, a.addr(), ssh.ClientConfig{Auth: auth})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, _, err := other.SendRequest(keepaliveRequest, true, nil); !ok || err != nil {
+		t.Errorf("when one has left: got %v, %v, want a connection", ok, err)
 	}
 }
 

@@ -11,7 +11,10 @@ import (
 
 // Address is where a peer is reached.
 type Address struct {
-	Name string // HOST:PORT, an IPv6 address in brackets
+	Name string // HOST:PORT, an IPv6 address in brackets; with Dial, what the user calls it
+	// Dial, if set, makes each connection, instead of TCP: such as DialCommand.
+	// It is called at once from several goroutines.
+	Dial func(ctx context.Context) (net.Conn, error)
 }
 
 // TCP gives the address HOST:PORT, as NewMesh and SetPeers take it.
@@ -30,6 +33,9 @@ const maxAddresses = 16
 
 // check tells what is wrong with an address.
 func (a Address) check() error {
+	if a.Dial != nil {
+		return nil
+	}
 	host, port, err := net.SplitHostPort(a.Name)
 	if err == nil && host == "" {
 		err = errors.New("no host")
@@ -54,7 +60,7 @@ func names(addrs []Address) []string {
 }
 
 // SetPeers replaces the addresses that a person configured; whatever trusted node
-// answers there is a peer. An address that stays is left alone. One that goes is
+// answers there is a peer. An address that stays, by its name, is left alone. One that goes is
 // not dialled any more, but a session with its node goes on: Drop ends that. On
 // error, nothing has changed.
 func (m *Mesh) SetPeers(addrs []Address) error {
@@ -141,7 +147,7 @@ func (m *Mesh) Drop(id NodeID, reason error) {
 	delete(m.departed, id)
 	if c := m.claims[id]; c != nil {
 		c.dropped = true
-		c.abort(serveError{reason})
+		m.abort(c, serveError{reason})
 	}
 }
 

@@ -13,6 +13,7 @@ type wire struct {
 	net.Conn
 	began time.Time
 	last  atomic.Int64 // nanoseconds since began
+	bytes atomic.Int64 // that came in
 	asked atomic.Int64 // when the last sign of life was asked for, as last
 }
 
@@ -25,9 +26,13 @@ func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	if n > 0 {
 		w.last.Store(int64(time.Since(w.began)))
+		w.bytes.Add(int64(n))
 	}
 	return n, err
 }
+
+// heard tells how many bytes have come in.
+func (w *wire) heard() int64 { return w.bytes.Load() }
 
 // silence tells how long nothing has come in.
 func (w *wire) silence() time.Duration {
