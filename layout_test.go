@@ -40,6 +40,7 @@ var imports = map[string][]string{
 
 // libraries says which of our packages may import which library of somebody else, or what lies below it.
 var libraries = map[string][]string{
+	"github.com/BurntSushi/toml":                    {"cmd/resonate"},
 	"github.com/fsnotify/fsnotify":                  {"watcher"},
 	"github.com/hanwen/go-fuse/v2":                  {"fusefs/foldtest"},
 	"github.com/klauspost/compress/zstd":            {"syncproto"},

@@ -33,7 +33,11 @@ Daemons of one user on one machine trust each other with nothing set up; everyon
 SIGINT and SIGTERM end the daemon cleanly; a second one kills it.`,
 		define: func(set *flag.FlagSet, c console) action {
 			s := defineSettings(set)
+			config := set.String("config", "", "read what flags and variables leave open from this `file`: NAME in the folder of configurations, or a path")
 			return func(ctx context.Context, operands []string) error {
+				if err := s.load(*config, c.Env); err != nil {
+					return err
+				}
 				if err := s.check(operands); err != nil {
 					return err
 				}

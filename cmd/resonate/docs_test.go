@@ -22,11 +22,14 @@ func TestCommandsAreDocumented(t *testing.T) {
 			t.Errorf("%s: no line %q", cmd.name, usageOf(cmd))
 		}
 		set := cmd.flags()
-		set.VisitAll(func(f *flag.Flag) {
+		for _, f := range cmd.ownFlags() {
 			if row := flagRow(f); !strings.Contains(text, "\n"+row) {
 				t.Errorf("%s: no row that begins with %q", cmd.name, row)
 			}
-		})
+		}
+		if says := strings.Contains(text, "[the daemon's flags](#daemon)"); says != cmd.settings {
+			t.Errorf("%s: it says that it takes the daemon's flags: %v, want %v", cmd.name, says, cmd.settings)
+		}
 		for _, row := range regexp.MustCompile("(?m)^\\| `-([a-z-]+)").FindAllStringSubmatch(text, -1) {
 			if set.Lookup(row[1]) == nil {
 				t.Errorf("%s: has no flag -%s", cmd.name, row[1])
