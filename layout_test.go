@@ -22,7 +22,7 @@ const module = "resonate"
 // imports says which of our packages may import which. Arrows point down: a package stands below all that import it.
 var imports = map[string][]string{
 	"bench/compare": nil,
-	"cmd/resonate":  {"control", "merkle", "reconcile", "replica", "syncproto/sshconn"},
+	"cmd/resonate":  {"control", "merkle", "reconcile", "replica", "service", "syncproto/sshconn"},
 	"replica": {
 		"beneath", "control", "ignore", "index", "merkle", "reconcile", "syncproto", "syncproto/sshconn", "watcher",
 	},
@@ -35,6 +35,7 @@ var imports = map[string][]string{
 	"ignore":            nil,
 	"control":           nil,
 	"merkle":            nil,
+	"service":           nil,
 	"watcher":           nil,
 }
 
@@ -48,7 +49,7 @@ var libraries = map[string][]string{
 	"go.etcd.io/bbolt":                              {"index"},
 	"golang.org/x/crypto/ssh":                       {"syncproto/sshconn"},
 	"golang.org/x/sync/errgroup":                    {"cmd/resonate"},
-	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "control", "fusefs/foldtest", "replica", "syncproto/sshconn"},
+	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "control", "fusefs/foldtest", "replica", "service", "syncproto/sshconn"},
 	"golang.org/x/term":                             {"cmd/resonate"},
 	"golang.org/x/text":                             {"fusefs/foldtest"},
 	"google.golang.org/protobuf/encoding/protowire": {"index", "merkle", "syncproto"},
