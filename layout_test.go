@@ -22,7 +22,7 @@ const module = "resonate"
 // imports says which of our packages may import which. Arrows point down: a package stands below all that import it.
 var imports = map[string][]string{
 	"bench/compare": nil,
-	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica"},
+	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica", "service"},
 	"node":          {"control", "members", "merkle", "replica", "syncproto/sshconn"},
 	"replica": {
 		"beneath", "control", "ignore", "index", "members", "merkle", "reconcile", "syncproto", "syncproto/sshconn", "watcher",
@@ -37,11 +37,13 @@ var imports = map[string][]string{
 	"control":           nil,
 	"members":           nil,
 	"merkle":            nil,
+	"service":           nil,
 	"watcher":           nil,
 }
 
 // libraries says which of our packages may import which library of somebody else, or what lies below it.
 var libraries = map[string][]string{
+	"github.com/BurntSushi/toml":                    {"cmd/resonate"},
 	"github.com/fsnotify/fsnotify":                  {"watcher"},
 	"github.com/hanwen/go-fuse/v2":                  {"fusefs/foldtest"},
 	"github.com/klauspost/compress/zstd":            {"syncproto"},
@@ -49,7 +51,7 @@ var libraries = map[string][]string{
 	"go.etcd.io/bbolt":                              {"index"},
 	"golang.org/x/crypto/ssh":                       {"syncproto/sshconn"},
 	"golang.org/x/sync/errgroup":                    {"cmd/resonate", "node"},
-	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "control", "fusefs/foldtest", "replica", "syncproto/sshconn"},
+	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "control", "fusefs/foldtest", "replica", "service", "syncproto/sshconn"},
 	"golang.org/x/term":                             {"cmd/resonate"},
 	"golang.org/x/text":                             {"fusefs/foldtest"},
 	"golang.org/x/time/rate":                        {"syncproto/sshconn"},

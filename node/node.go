@@ -146,8 +146,8 @@ func (n *Node) dialled() []sshconn.Address {
 func (n *Node) dialledLocked() []sshconn.Address {
 	var out []sshconn.Address
 	for _, addr := range slices.Concat(n.peers, n.reach.joined) {
-		if a := sshconn.TCP(addr); !slices.Contains(out, a) {
-			out = append(out, a)
+		if !slices.ContainsFunc(out, func(a sshconn.Address) bool { return a.Name == addr }) {
+			out = append(out, sshconn.TCP(addr))
 		}
 	}
 	return out

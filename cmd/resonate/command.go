@@ -16,6 +16,7 @@ type command struct {
 	verbs    []string // what the first operand may be, for completion
 	short    string   // one line
 	long     string   // what help adds
+	settings bool     // it takes the daemon's flags, too, which help does not list again
 	// define adds the command's flags to the set and returns what it does once they are parsed.
 	define func(set *flag.FlagSet, c console) action
 }
@@ -36,6 +37,18 @@ func (cmd command) flags() *flag.FlagSet {
 	return set
 }
 
+// ownFlags returns the flags that help and docs/commands.md list of the command: all, but for those that are the daemon's.
+func (cmd command) ownFlags() []*flag.Flag {
+	var own []*flag.Flag
+	daemons := newSettings().set
+	cmd.flags().VisitAll(func(f *flag.Flag) {
+		if !cmd.settings || f.Name == "dir" || daemons.Lookup(f.Name) == nil {
+			own = append(own, f)
+		}
+	})
+	return own
+}
+
 // commands is the table, in the order in which help lists it.
 func commands() []command {
 	return []command{
@@ -53,6 +66,7 @@ func commands() []command {
 		joinCommand(),
 		peersCommand(),
 		leaveCommand(),
+		configCommand(),
 		demoCommand(),
 		versionCommand(),
 		completionCommand(),

@@ -18,6 +18,7 @@ import (
 
 	"resonate/control"
 	"resonate/node"
+	"resonate/service"
 )
 
 // redraw is how often the line of state is looked at.
@@ -34,18 +35,32 @@ Daemons of one user on one machine trust each other with nothing set up; everyon
 SIGINT and SIGTERM end the daemon cleanly; a second one kills it.`,
 		define: func(set *flag.FlagSet, c console) action {
 			s := defineSettings(set)
+			config := set.String("config", "", "read what flags and variables leave open from this `file`: NAME in the folder of configurations, or a path")
 			return func(ctx context.Context, operands []string) error {
-				if err := s.check(operands); err != nil {
-					return err
-				}
-				h, err := findHomes(c.Env)
+				manager := service.FromEnvironment()
+				err := startDaemon(ctx, s, *config, operands, manager, c)
 				if err != nil {
-					return err
+					_ = manager.Status("failed: " + err.Error()) // the error itself goes to the log
 				}
-				return runDaemon(ctx, s, h, c, nil)
+				return err
 			}
 		},
 	}
+}
+
+// startDaemon completes and checks the settings, and runs the daemon with them.
+func startDaemon(ctx context.Context, s *settings, config string, operands []string, manager *service.Manager, c console) error {
+	if err := s.load(config, c.Env); err != nil {
+		return err
+	}
+	if err := s.check(operands); err != nil {
+		return err
+	}
+	h, err := findHomes(c.Env)
+	if err != nil {
+		return err
+	}
+	return runDaemon(ctx, s, h, manager, c, nil)
 }
 
 // errEnough is what a beginning returns that wants the daemon to end, as it has done what it was started for.
@@ -53,9 +68,11 @@ var errEnough = errors.New("done")
 
 // runDaemon keeps the folder in step until ctx ends, which is no error. Once commands can reach it, begin is run, unless it is nil; its
 // error ends the daemon.
-func runDaemon(ctx context.Context, s *settings, h homes, c console, begin func(context.Context, *node.Node) error) error {
+func runDaemon(ctx context.Context, s *settings, h homes, manager *service.Manager, c console, begin func(context.Context, *node.Node) error) error {
 	out, screen := logOutput(c.Err)
-	log := newLogger(out, s, screen != nil)
+	level := new(slog.LevelVar)
+	level.Set(s.logLevel)
+	log := newLogger(out, level, s.logJSON, screen != nil)
 	info, _ := debug.ReadBuildInfo()
 	n, err := openNode(s, h, describeBuild(info).Version, log)
 	if err != nil {
@@ -70,6 +87,14 @@ func runDaemon(ctx context.Context, s *settings, h homes, c console, begin func(
 	}
 	// Who reads this line may go on to ask the daemon: its socket is there.
 	log.Info(fmt.Sprintf("Listening on %s", n.Addr()), "dir", s.dir)
+
+	told := &told{manager: manager, log: log}
+	var hangups <-chan os.Signal
+	if s.config.path != "" { // from before anybody is told that the daemon is ready
+		var restore func()
+		hangups, restore = takeHangups()
+		defer restore()
+	}
 
 	// Whoever ends first ends the others: a replica that must not go on takes its socket along.
 	var parts errgroup.Group
@@ -93,6 +118,13 @@ func runDaemon(ctx context.Context, s *settings, h homes, c console, begin func(
 		}
 		return showState(ctx, screen, r)
 	})
+	if manager != nil {
+		part(func() error { return told.run(ctx, r) })
+	}
+	if hangups != nil {
+		reload := newReloader(s, c.Env, log, level, told, n)
+		part(func() error { return reload.run(ctx, hangups, screen) })
+	}
 	err = parts.Wait()
 	if errors.Is(err, errEnough) {
 		err = nil
@@ -127,13 +159,13 @@ func logOutput(stderr io.Writer) (io.Writer, *screen) {
 	return s, s
 }
 
-func newLogger(w io.Writer, s *settings, terminal bool) *slog.Logger {
-	o := &slog.HandlerOptions{Level: s.logLevel}
+func newLogger(w io.Writer, level slog.Leveler, asJSON, terminal bool) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
 	switch {
-	case s.logJSON:
+	case asJSON:
 		return slog.New(slog.NewJSONHandler(w, o))
 	case terminal:
-		return slog.New(newPlainHandler(w, s.logLevel))
+		return slog.New(newPlainHandler(w, level))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
 }

@@ -21,15 +21,15 @@ func TestCommandsAreDocumented(t *testing.T) {
 		if !strings.Contains(text, usageOf(cmd)+"\n") {
 			t.Errorf("%s: no line %q", cmd.name, usageOf(cmd))
 		}
-		set, daemons := cmd.flags(), daemonCommand().flags()
-		set.VisitAll(func(f *flag.Flag) {
-			if cmd.name != daemonName && daemons.Lookup(f.Name) != nil && strings.Contains(text, "the daemon's flags") {
-				return // told there
-			}
+		set := cmd.flags()
+		for _, f := range cmd.ownFlags() {
 			if row := flagRow(f); !strings.Contains(text, "\n"+row) {
 				t.Errorf("%s: no row that begins with %q", cmd.name, row)
 			}
-		})
+		}
+		if says := strings.Contains(text, "[the daemon's flags](#daemon)"); says != cmd.settings {
+			t.Errorf("%s: it says that it takes the daemon's flags: %v, want %v", cmd.name, says, cmd.settings)
+		}
 		for _, row := range regexp.MustCompile("(?m)^\\| `-([a-z-]+)").FindAllStringSubmatch(text, -1) {
 			if set.Lookup(row[1]) == nil {
 				t.Errorf("%s: has no flag -%s", cmd.name, row[1])

@@ -8,7 +8,8 @@ import (
 )
 
 // parse reads args into set and returns the operands. Flags may stand before, between and after operands; "--"
-// ends them. A flag that args do not set takes the value of its RESONATE_ variable, if there is one.
+// ends them. A flag that args do not set takes the value of its RESONATE_ variable, if there is one. Afterwards set's
+// Visit goes through the flags that args set, and through no others.
 func parse(set *flag.FlagSet, args []string, env func(string) string) ([]string, error) {
 	flags, operands := partition(args, func(name string) bool { return takesValue(set, name) })
 	if err := set.Parse(flags); err != nil {
@@ -22,7 +23,7 @@ func parse(set *flag.FlagSet, args []string, env func(string) string) ([]string,
 		if given[f.Name] || value == "" {
 			return
 		}
-		if err := set.Set(f.Name, value); err != nil {
+		if err := f.Value.Set(value); err != nil {
 			problems = append(problems, fmt.Errorf("invalid value %q for %s: %w", value, variable(f.Name), err))
 		}
 	})

@@ -24,7 +24,7 @@ import (
 
 // What a test tells a daemon through its environment.
 const (
-	envFault  = "RESONATE_TEST_FAULT"  // LABEL:N:kill, LABEL:N:EIO or LABEL:N:ENOSPC: at the N-th time that LABEL is reached
+	envFault  = "RESONATE_TEST_FAULT"  // LABEL:N:kill, :hang, :EIO or :ENOSPC: at the N-th time that LABEL is reached
 	envLabels = "RESONATE_TEST_LABELS" // a file to which each label is appended once
 	envBoot   = "RESONATE_TEST_BOOT"   // the boot ID
 )
@@ -44,7 +44,7 @@ func instrumentFromEnv(o *replica.Options) error {
 		if err != nil {
 			return fmt.Errorf("read %s=%s: %w", envFault, spec, err)
 		}
-		errs := map[string]error{"kill": nil, "EIO": syscall.EIO, "ENOSPC": syscall.ENOSPC}
+		errs := map[string]error{"kill": nil, "hang": errHang, "EIO": syscall.EIO, "ENOSPC": syscall.ENOSPC}
 		var ok bool
 		if f.err, ok = errs[how]; !ok {
 			return fmt.Errorf("read %s=%s: %q is no way to fail", envFault, spec, how)
@@ -62,10 +62,20 @@ type fault struct {
 	list  string
 	label beneath.Label
 	n     int
-	err   error // nil: the process ends, as by kill -9
+	err   error // nil: the process ends, as by kill -9; errHang: what has reached the label hangs
 }
 
 func (f *fault) at(l beneath.Label) error {
+	err := f.reached(l)
+	if errors.Is(err, errHang) {
+		select {} // what has come here, and nothing else
+	}
+	return err
+}
+
+var errHang = errors.New("hang here")
+
+func (f *fault) reached(l beneath.Label) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.seen[l]++
@@ -124,6 +134,7 @@ type daemon struct {
 	peers []*daemon
 	args  []string
 	env   []string // for the next start only
+	bare  bool     // its settings are args alone
 
 	mu     sync.Mutex // guards what follows: a test may kill a daemon while another goroutine asks it
 	cmd    *exec.Cmd
@@ -170,6 +181,9 @@ func (d *daemon) launch(env ...string) {
 	}
 	defer log.Close()
 	cmd := exec.Command(exe, "-dir", d.dir, "-port", strconv.Itoa(d.port), "-hold", "off", "-log-level", "debug")
+	if d.bare {
+		cmd.Args = cmd.Args[:1]
+	}
 	cmd.Args[0] = "resonate" // by this name the test binary is the program
 	for _, p := range d.peers {
 		cmd.Args = append(cmd.Args, "-peer", fmt.Sprintf("127.0.0.1:%d", p.port))

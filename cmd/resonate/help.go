@@ -67,11 +67,14 @@ func printCommand(w io.Writer, cmd command) error {
 		fmt.Fprintf(&b, "\n%s\n", strings.TrimSpace(cmd.long))
 	}
 	heading := "\nFlags:\n"
-	cmd.flags().VisitAll(func(f *flag.Flag) {
+	for _, f := range cmd.ownFlags() {
 		b.WriteString(heading)
 		heading = ""
 		writeFlag(&b, f)
-	})
+	}
+	if cmd.settings {
+		b.WriteString("    and the daemon's flags (see: resonate help daemon)\n")
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -10,12 +10,14 @@ import (
 	"resonate/control"
 	"resonate/members"
 	"resonate/node"
+	"resonate/service"
 )
 
 func inviteCommand() command {
 	return command{
 		name:     "invite",
 		operands: "[-ttl T] [-cancel] [-json]",
+		settings: true,
 		short:    "make a code by which one other machine may join",
 		long: `Prints what to enter on the other machine. The code serves once, and soon ends: -ttl says when. It holds the
 fingerprint of this node, so that the other machine knows that it has reached the right one, and a secret. A new code replaces an
@@ -73,7 +75,7 @@ func (i *inviting) withOwnDaemon(ctx context.Context, s *settings) error {
 	if err != nil {
 		return err
 	}
-	return runDaemon(ctx, s, h, i.console, func(ctx context.Context, n *node.Node) error { return i.invite(ctx, n) })
+	return runDaemon(ctx, s, h, service.FromEnvironment(), i.console, func(ctx context.Context, n *node.Node) error { return i.invite(ctx, n) })
 }
 
 func (i *inviting) invite(ctx context.Context, cluster control.Cluster) error {

@@ -15,12 +15,14 @@ import (
 
 	"resonate/members"
 	"resonate/node"
+	"resonate/service"
 )
 
 func joinCommand() command {
 	return command{
 		name:     "join",
 		operands: "HOST:PORT CODE -dir DIR [-yes] [-no-daemon]",
+		settings: true,
 		short:    "join the folder of another machine with the code of its resonate invite",
 		long: `The code holds the fingerprint of the node that made it: any other is refused before anything is sent to it. A folder
 that does not exist is made. One that is not empty is compared first, and you are asked: the folders become their union, nothing is
@@ -71,7 +73,7 @@ func (j *joining) run(ctx context.Context, s *settings) error {
 	if err != nil {
 		return err
 	}
-	return runDaemon(ctx, s, h, j.console, j.join)
+	return runDaemon(ctx, s, h, service.FromEnvironment(), j.console, j.join)
 }
 
 // makeMissing makes a folder that does not exist.

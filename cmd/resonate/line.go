@@ -16,14 +16,22 @@ const barWidth = 20
 // shorter than the width, so that no terminal wraps it.
 func statusLine(s control.Status, width int) string {
 	if s.Progress == nil {
-		return cut(strings.Join(append([]string{harmless(s.State)}, facts(s)...), ", "), width-1)
+		return cut(stateWords(s), width-1)
 	}
 	for bar := barWidth; bar > 0; bar /= 2 { // the numbers say more than the bar
 		if line := renderProgress(*s.Progress, bar); len(line) < width {
 			return line
 		}
 	}
-	return cut(renderProgress(*s.Progress, 0), width-1)
+	return cut(stateWords(s), width-1)
+}
+
+// stateWords is that line in words alone, of any length.
+func stateWords(s control.Status) string {
+	if s.Progress != nil {
+		return renderProgress(*s.Progress, 0)
+	}
+	return strings.Join(append([]string{harmless(s.State)}, facts(s)...), ", ")
 }
 
 // facts are the parts of the quiet line after the state.

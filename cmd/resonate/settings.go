@@ -4,22 +4,29 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 )
 
 // defaultPort is the port a daemon listens on without -port.
 const defaultPort = 7373
 
-// settings are the daemon's flags.
+// settings are the daemon's flags: each is a flag, a variable, and a key of a configuration file.
 type settings struct {
+	set  *flag.FlagSet     // whose values they are
+	from map[string]origin // of the flags that are not at their defaults
+
+	config configFile // that has filled them; without a path: none
+	before *settings  // what they were before that
+
 	dir         string
-	port        int
-	listen      string
+	port        tcpPort
+	listen      hostAddress
 	peers       addresses
 	hold        burst
 	historyAge  duration
@@ -32,10 +39,13 @@ type settings struct {
 
 // defineSettings adds the daemon's flags to set.
 func defineSettings(set *flag.FlagSet) *settings {
-	s := &settings{hold: burst{files: 100, share: 0.5}, historyAge: duration(30 * day), historySize: 10 << 30}
+	s := &settings{
+		set: set, from: map[string]origin{}, port: defaultPort,
+		hold: burst{files: 100, share: 0.5}, historyAge: duration(30 * day), historySize: 10 << 30,
+	}
 	set.StringVar(&s.dir, "dir", "", "the `folder` to keep in step; needed")
-	set.IntVar(&s.port, "port", defaultPort, "listen on this TCP `port`; 0 takes a free one and says which")
-	set.StringVar(&s.listen, "listen", "", "listen on this `address`; by default on loopback and, once another machine was invited or joined, on all of this one")
+	set.Var(&s.port, "port", "listen on this TCP `port`; 0 takes a free one and says which")
+	set.Var(&s.listen, "listen", "listen on this `address`; by default on loopback and, once another machine was invited or joined, on all of this one")
 	set.Var(&s.peers, "peer", "connect to this `host:port`; may be given any number of times")
 	set.Var(&s.hold, "hold", "hold a burst that deletes or rewrites more files than this, and more than this share of the folder: `files/share%`; off: never")
 	set.Var(&s.historyAge, "history-age", "keep what was replaced or deleted for this `time`")
@@ -47,24 +57,36 @@ func defineSettings(set *flag.FlagSet) *settings {
 	return s
 }
 
-// check tells what is wrong with the command line, then what is wrong with the folder.
+// newSettings returns settings at their defaults, with a flag set of their own.
+func newSettings() *settings {
+	set := flag.NewFlagSet(daemonName, flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	return defineSettings(set)
+}
+
+// copy returns settings of the same values, with a flag set of their own.
+func (s *settings) copy() *settings {
+	c := newSettings()
+	set := c.set
+	*c = *s
+	c.set, c.from = set, maps.Clone(s.from)
+	return c
+}
+
+// check tells what is wrong with the settings as a whole, then what is wrong with the folder.
 func (s *settings) check(operands []string) error {
-	wrong := func(format string, args ...any) error {
-		return usageError{command: daemonName, cause: fmt.Sprintf(format, args...)}
+	if len(operands) > 0 {
+		return usageError{command: daemonName, cause: "unexpected operand " + shown(operands[0])}
 	}
-	switch {
-	case len(operands) > 0:
-		return wrong("unexpected operand %s", shown(operands[0]))
-	case s.dir == "":
-		return usageError{cause: "no folder is named", remedy: "name it with -dir: resonate -dir DIR"}
-	case s.port < 0 || s.port > 65535:
-		return wrong("invalid value %d for -port: want a number from 0 to 65535", s.port)
+	if s.dir == "" {
+		remedy := "name it with -dir: resonate -dir DIR"
+		if s.config.path != "" {
+			remedy = `add a line such as dir = "~/shared"`
+		}
+		return usageError{cause: "no folder is named", remedy: remedy}
 	}
 	if err := s.checkOwner(os.Geteuid()); err != nil {
 		return err
-	}
-	if err := s.checkListen(); err != nil {
-		return wrong("invalid value %q for -listen: %v", s.listen, err)
 	}
 	abs, err := filepath.Abs(s.dir)
 	if err != nil {
@@ -79,24 +101,15 @@ func (s *settings) checkOwner(user int) error {
 		return nil
 	}
 	return usageError{
-		command: daemonName, cause: "-keep-owner needs root: nobody else may give files away",
-		remedy: "run resonate as root, or leave -keep-owner out",
+		command: daemonName, cause: s.named("keep-owner") + " needs root: nobody else may give files away",
+		remedy: "run resonate as root, or leave it out",
 	}
-}
-
-func (s *settings) checkListen() error {
-	s.listen = strings.TrimSuffix(strings.TrimPrefix(s.listen, "["), "]")
-	if host, port, err := net.SplitHostPort(s.listen); err == nil && net.ParseIP(s.listen) == nil {
-		return fmt.Errorf("the port has a flag of its own; want -listen %s -port %s", host, port)
-	}
-	if strings.ContainsAny(s.listen, "/ \t") {
-		return errors.New("want an address, such as 127.0.0.1, or 0.0.0.0 for all")
-	}
-	return nil
 }
 
 // address is where to listen, as HOST:PORT.
-func (s *settings) address() string { return net.JoinHostPort(s.listen, strconv.Itoa(s.port)) }
+func (s *settings) address() string {
+	return net.JoinHostPort(string(s.listen), strconv.Itoa(int(s.port)))
+}
 
 // homes are the base directories for what belongs to the user and not to the folder (XDG Base Directory
 // Specification 0.8).

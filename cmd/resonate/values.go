@@ -73,7 +73,17 @@ var units = []struct {
 	{"B", 1}, {"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}, {"T", 1 << 40}, {"", 1},
 }
 
-func (s *size) String() string { return strings.ReplaceAll(formatBytes(int64(*s)), " ", "") }
+// String writes the size in the greatest unit in which it is whole, so that it is read back as it was.
+func (s *size) String() string {
+	best := strconv.FormatInt(int64(*s), 10)
+	most := 1.0
+	for _, u := range units {
+		if n := float64(*s) / u.bytes; n >= 1 && n == math.Trunc(n) && u.bytes > most && n*u.bytes < 1<<53 {
+			best, most = strconv.FormatFloat(n, 'f', -1, 64)+u.name, u.bytes
+		}
+	}
+	return best
+}
 
 func (s *size) Set(text string) error {
 	for _, u := range units {
@@ -119,6 +129,37 @@ func (b *burst) Set(s string) error {
 		return errors.New("want FILES/SHARE%, such as 100/50%, or off")
 	}
 	*b = burst{files: n, share: p / 100}
+	return nil
+}
+
+// tcpPort is a flag's value.
+type tcpPort int
+
+func (p *tcpPort) String() string { return strconv.Itoa(int(*p)) }
+
+func (p *tcpPort) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 || n > 65535 {
+		return errors.New("want a number from 0 to 65535")
+	}
+	*p = tcpPort(n)
+	return nil
+}
+
+// hostAddress is a flag's value: an address of this machine, or a name of it, without brackets.
+type hostAddress string
+
+func (a *hostAddress) String() string { return string(*a) }
+
+func (a *hostAddress) Set(s string) error {
+	s = strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
+	if host, port, err := net.SplitHostPort(s); err == nil && net.ParseIP(s) == nil {
+		return fmt.Errorf("the port has a flag of its own; want -listen %s -port %s", host, port)
+	}
+	if s == "" || strings.ContainsAny(s, "/ \t") {
+		return errors.New("want an address, such as 127.0.0.1, or 0.0.0.0 for all")
+	}
+	*a = hostAddress(s)
 	return nil
 }
 

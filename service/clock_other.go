@@ -1,0 +1,10 @@
+//go:build !linux
+
+package service
+
+import (
+	"errors"
+	"time"
+)
+
+func monotonic() (time.Duration, error) { return 0, errors.ErrUnsupported }
