@@ -19,7 +19,7 @@ func openNode(s *settings, h homes, version string, log *slog.Logger) (*node.Nod
 			HistoryAge: time.Duration(s.historyAge), HistorySize: int64(s.historySize),
 			StateHome: h.state, RuntimeDir: h.runtime, Log: log,
 		},
-		ConfigHome: h.config, Listen: string(s.listen), Port: int(s.port), Peers: s.peers,
+		ConfigHome: h.config, Listen: s.listen.host(), Port: int(s.port), Peers: s.peers,
 	}
 	if s.hold.off {
 		o.Folder.Burst = reconcile.Burst{}

@@ -7,10 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 )
 
 // defaultPort is the port a daemon listens on without -port.
@@ -40,12 +38,12 @@ type settings struct {
 // defineSettings adds the daemon's flags to set.
 func defineSettings(set *flag.FlagSet) *settings {
 	s := &settings{
-		set: set, from: map[string]origin{}, port: defaultPort,
+		set: set, from: map[string]origin{}, port: defaultPort, listen: listenAuto,
 		hold: burst{files: 100, share: 0.5}, historyAge: duration(30 * day), historySize: 10 << 30,
 	}
 	set.StringVar(&s.dir, "dir", "", "the `folder` to keep in step; needed")
 	set.Var(&s.port, "port", "listen on this TCP `port`; 0 takes a free one and says which")
-	set.Var(&s.listen, "listen", "listen on this `address`; by default on loopback and, once another machine was invited or joined, on all of this one")
+	set.Var(&s.listen, "listen", "listen on this `address`; auto: on loopback and, once another machine was invited or joined, on all of this one")
 	set.Var(&s.peers, "peer", "connect to this `host:port`; may be given any number of times")
 	set.Var(&s.hold, "hold", "hold a burst that deletes or rewrites more files than this, and more than this share of the folder: `files/share%`; off: never")
 	set.Var(&s.historyAge, "history-age", "keep what was replaced or deleted for this `time`")
@@ -104,11 +102,6 @@ func (s *settings) checkOwner(user int) error {
 		command: daemonName, cause: s.named("keep-owner") + " needs root: nobody else may give files away",
 		remedy: "run resonate as root, or leave it out",
 	}
-}
-
-// address is where to listen, as HOST:PORT.
-func (s *settings) address() string {
-	return net.JoinHostPort(string(s.listen), strconv.Itoa(int(s.port)))
 }
 
 // homes are the base directories for what belongs to the user and not to the folder (XDG Base Directory

@@ -149,6 +149,17 @@ func (p *tcpPort) Set(s string) error {
 // hostAddress is a flag's value: an address of this machine, or a name of it, without brackets.
 type hostAddress string
 
+// listenAuto has the node listen where the machines are that it knows: on loopback, or on all addresses.
+const listenAuto = "auto"
+
+// host is the address; "" leaves it to the node.
+func (a hostAddress) host() string {
+	if a == listenAuto {
+		return ""
+	}
+	return string(a)
+}
+
 func (a *hostAddress) String() string { return string(*a) }
 
 func (a *hostAddress) Set(s string) error {
