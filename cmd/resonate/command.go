@@ -62,6 +62,7 @@ func commands() []command {
 		treeCommand(),
 		whyCommand(),
 		checkCommand(),
+		serviceCommand(),
 		configCommand(),
 		demoCommand(),
 		versionCommand(),
