@@ -44,8 +44,10 @@ func (h homes) configNamed(name string) (configFile, error) {
 		}
 		return f, nil
 	}
-	return configFile{name: name, path: filepath.Join(h.configFolder(), name+configExt)}, nil
+	return configFile{name: name, path: h.configPath(name)}, nil
 }
+
+func (h homes) configPath(name string) string { return filepath.Join(h.configFolder(), name+configExt) }
 
 // configs returns all configurations of the user, by name.
 func (h homes) configs() ([]configFile, error) {
