@@ -21,7 +21,7 @@ const maxLoose = 8
 func (m *Mesh) admit(ctx context.Context, conn net.Conn) {
 	e := m.endpoint
 	ctx, cancel := context.WithCancel(ctx)
-	g := &guest{wire: newWire(conn), source: sourceOf(conn.RemoteAddr()), evict: cancel}
+	g := &guest{wire: newWire(conn, &e.rates), source: sourceOf(conn.RemoteAddr()), evict: cancel}
 	a := e.door.enter(g, time.Now())
 	for a.wait > 0 && ctx.Err() == nil {
 		pause(ctx, a.wait)
@@ -57,7 +57,7 @@ func (m *Mesh) Accept(conn net.Conn) error {
 		return errors.New("accept connection: the node is not running")
 	}
 	ctx, cancel := context.WithCancel(m.ctx)
-	g := &guest{wire: newWire(conn), uncounted: true, evict: cancel}
+	g := &guest{wire: newWire(conn, &m.endpoint.rates), uncounted: true, evict: cancel}
 	m.wg.Go(func() {
 		defer cancel()
 		m.receive(ctx, g)

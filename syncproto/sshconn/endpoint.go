@@ -61,6 +61,11 @@ type Config struct {
 	Joining   *Joining                  // nil: nobody can join
 	Log       *slog.Logger              // nil: discard
 	Keepalive time.Duration             // how often each side asks for a sign of life; 0: 15 s
+
+	// MaxSend and MaxRecv bound what all sessions send and receive together, in
+	// bytes a second, at least 16 KiB; 0: no limit. Bulk waits for it; messages do
+	// not. SetRates changes them.
+	MaxSend, MaxRecv int64
 }
 
 // timing holds the durations that tests shorten.
@@ -85,6 +90,7 @@ type Endpoint struct {
 	joining   *Joining
 	instance  instance // of this process, told to peers
 	door      door
+	rates     rates
 	joins     chan struct{} // one for each stranger that joins
 	notices   notices
 	timing    timing
@@ -134,6 +140,7 @@ func Listen(addrs []string, c Config) (*Endpoint, error) {
 			refused:   span{time.Second, 30 * time.Second},
 		},
 	}
+	e.SetRates(c.MaxSend, c.MaxRecv)
 	rand.Read(e.instance[:]) // never fails, says crypto/rand
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)

@@ -159,7 +159,7 @@ func (e *Endpoint) dial(ctx context.Context, addr Address, want *NodeID) (*link,
 		return nil, err
 	}
 	host := hostCheck{want: want, permit: e.permit}
-	l, err := shake(ctx, conn, addr.Name, &host, clientConfig(e.identity, memberUser, &host))
+	l, err := shake(ctx, newWire(conn, &e.rates), addr.Name, &host, clientConfig(e.identity, memberUser, &host))
 	if err != nil && host.err == nil && host.banner != "" {
 		err = fmt.Errorf("%w: node %s says of this node's key %s: %s: add it there: %s",
 			ErrRefused, idOf(host.got), e.identity.id, host.banner, e.identity.AuthorizedKey())
@@ -215,16 +215,15 @@ func clientConfig(id *Identity, user string, host *hostCheck) *ssh.ClientConfig 
 
 // shake does the client's half of the handshake, until ctx ends. The link is not
 // started. On error the connection is closed.
-func shake(ctx context.Context, conn net.Conn, addr string, host *hostCheck, config *ssh.ClientConfig) (*link, error) {
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+func shake(ctx context.Context, w *wire, addr string, host *hostCheck, config *ssh.ClientConfig) (*link, error) {
+	stop := context.AfterFunc(ctx, func() { w.Close() })
 	defer stop()
-	w := newWire(conn)
 	if deadline, ok := ctx.Deadline(); ok {
 		w.SetDeadline(deadline)
 	}
 	c, channels, requests, err := ssh.NewClientConn(w, addr, config)
 	if err != nil {
-		conn.Close()
+		w.Close()
 		return nil, err
 	}
 	w.SetDeadline(time.Time{})

@@ -29,7 +29,7 @@ func DialJoin(ctx context.Context, addr string, id *Identity, check func(host ss
 	host := hostCheck{permit: check}
 	config := clientConfig(id, joinUser, &host)
 	config.Auth = append(config.Auth, ssh.Password(string(secret)))
-	l, err := shake(ctx, conn, addr, &host, config)
+	l, err := shake(ctx, newWire(conn, nil), addr, &host, config)
 	if err != nil {
 		return nil, nil, fmt.Errorf("join at %s: %w", addr, explainJoin(ctx, &host, err))
 	}

@@ -59,6 +59,7 @@ func (m *Mesh) newSession(ctx context.Context, c *claim, blocks *link) *Session 
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	c.control.session.Store(s)
 	blocks.session.Store(s)
+	blocks.wire.bulk.Store(true)
 	return s
 }
 
