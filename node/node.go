@@ -31,7 +31,9 @@ type Options struct {
 	ConfigHome string          // $XDG_CONFIG_HOME
 	Listen     string          // the address without port; "": loopback until another machine is invited or joined, then all
 	Port       int             // 0: any
-	Peers      []string        // HOST:PORT
+	Peers      []string        // HOST:PORT, or ssh://USER@HOST/PATH
+	MaxSend    int64           // bytes a second, over all sessions together; 0: no bound
+	MaxRecv    int64
 }
 
 // A Node is one running resonate. Make it with Open, and Run it once.
@@ -75,7 +77,7 @@ func (n *Node) connect() (err error) {
 		return err
 	}
 	n.endpoint, err = sshconn.Listen(n.listenAt(), sshconn.Config{
-		Identity: id, Trusted: n.trusted, Log: n.o.Folder.Log,
+		Identity: id, Trusted: n.trusted, Log: n.o.Folder.Log, MaxSend: n.o.MaxSend, MaxRecv: n.o.MaxRecv,
 		Joining: &sshconn.Joining{Open: n.inviting, Check: n.invited, Serve: n.letIn},
 	})
 	if err != nil {
@@ -123,6 +125,9 @@ func (n *Node) Close() error {
 	return err
 }
 
+// SetRates changes Options.MaxSend and MaxRecv.
+func (n *Node) SetRates(send, recv int64) { n.endpoint.SetRates(send, recv) }
+
 // SetPeers replaces the configured addresses.
 func (n *Node) SetPeers(addrs []string) error {
 	n.mu.Lock()
@@ -147,10 +152,17 @@ func (n *Node) dialledLocked() []sshconn.Address {
 	var out []sshconn.Address
 	for _, addr := range slices.Concat(n.peers, n.reach.joined) {
 		if !slices.ContainsFunc(out, func(a sshconn.Address) bool { return a.Name == addr }) {
-			out = append(out, sshconn.TCP(addr))
+			out = append(out, n.addressOf(addr))
 		}
 	}
 	return out
+}
+
+func (n *Node) addressOf(addr string) sshconn.Address {
+	if !IsLogin(addr) {
+		return sshconn.TCP(addr)
+	}
+	return sshconn.Address{Name: addr, Dial: func(ctx context.Context) (net.Conn, error) { return n.dialLogin(ctx, addr) }}
 }
 
 // listenAt returns where to listen.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,10 +15,11 @@ import (
 )
 
 // reach is what is remembered, in the node's state, of how this node is connected to others: whether it listens beyond this
-// machine, since it has invited or joined another one, and by which addresses it joined.
+// machine, since it has invited or joined another one, by which addresses it joined, and whom it has met through logins.
 type reach struct {
 	open   bool
-	joined []string // HOST:PORT
+	joined []string          // HOST:PORT
+	met    map[string]string // for ssh:// addresses the ID of the node that was met there first
 }
 
 func (n *Node) reachPath() string { return filepath.Join(n.replica.State(), "reach") }
@@ -25,12 +27,13 @@ func (n *Node) reachPath() string { return filepath.Join(n.replica.State(), "rea
 const (
 	reachOpen   = "open"
 	reachJoined = "joined "
+	reachMet    = "met "
 )
 
 func loadReach(path string) (reach, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return reach{}, nil
+		return reach{met: map[string]string{}}, nil
 	}
 	if err != nil {
 		return reach{}, fmt.Errorf("read how this node is reached: %w", err)
@@ -40,12 +43,18 @@ func loadReach(path string) (reach, error) {
 
 // parseReach passes over lines that it does not know: a newer version may have written them.
 func parseReach(text []byte) (r reach, err error) {
+	r.met = map[string]string{}
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	for lines.Scan() {
 		addr, joined := strings.CutPrefix(lines.Text(), reachJoined)
+		met, isMet := strings.CutPrefix(lines.Text(), reachMet)
 		switch {
 		case lines.Text() == reachOpen:
 			r.open = true
+		case isMet:
+			if id, addr, ok := strings.Cut(met, " "); ok {
+				r.met[addr] = id
+			}
 		case joined && !slices.Contains(r.joined, addr):
 			if _, _, err := net.SplitHostPort(addr); err == nil {
 				r.joined = append(r.joined, addr)
@@ -63,6 +72,9 @@ func (r reach) text() []byte {
 	for _, addr := range r.joined {
 		fmt.Fprintln(&b, reachJoined+addr)
 	}
+	for _, addr := range slices.Sorted(maps.Keys(r.met)) {
+		fmt.Fprintln(&b, reachMet+r.met[addr]+" "+addr)
+	}
 	return b.Bytes()
 }
 
@@ -75,20 +87,28 @@ func (r reach) save(path string) error {
 	return os.Rename(aside, path)
 }
 
+// remember changes what is remembered, and writes it down.
+func (n *Node) remember(change func(*reach)) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r := reach{n.reach.open, slices.Clone(n.reach.joined), maps.Clone(n.reach.met)}
+	change(&r)
+	if err := r.save(n.reachPath()); err != nil {
+		return err
+	}
+	n.reach = r
+	return nil
+}
+
 // openUp has this node listen beyond this machine from now on, unless -listen says where; and remembers by which address it
 // joined, if it did.
 func (n *Node) openUp(joined string) error {
-	n.mu.Lock()
-	r := n.reach
-	r.open = true
-	if joined != "" && !slices.Contains(r.joined, joined) {
-		r.joined = append(slices.Clone(r.joined), joined)
-	}
-	err := r.save(n.reachPath())
-	if err == nil {
-		n.reach = r
-	}
-	n.mu.Unlock()
+	err := n.remember(func(r *reach) {
+		r.open = true
+		if joined != "" && !slices.Contains(r.joined, joined) {
+			r.joined = append(r.joined, joined)
+		}
+	})
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,9 @@ func keyOf(key sshconn.PublicKey) members.Key {
 	return k
 }
 
+// authorized is a key as a line of authorized_keys(5).
+func authorized(key members.Key) string { return sshconn.AuthorizedKey(key) }
+
 // meshID is the ID by which the network knows the owner of a key: its whole fingerprint.
 func meshID(key members.Key) sshconn.NodeID { return sha256.Sum256(key.Wire()) }
 

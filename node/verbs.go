@@ -44,7 +44,7 @@ func rank(m control.Member) int {
 func (n *Node) describe(m members.Member, peers []control.Peer) control.Member {
 	set := n.replica.Members()
 	out := control.Member{
-		ID: m.ID.String(), Short: merkle.NodeID(m.ID).Short(), Name: m.Name, Key: sshconn.AuthorizedKey(m.Key), Addresses: m.Addresses,
+		ID: m.ID.String(), Short: merkle.NodeID(m.ID).Short(), Name: m.Name, Key: authorized(m.Key), Addresses: m.Addresses,
 		Self: m.ID == set.Key().ID(),
 	}
 	if out.Addresses == nil {

@@ -4,7 +4,7 @@
 #   hosts_up NAME...       makes the machines NAME, at 10.99.0.1 and fd99::1, 10.99.0.2 and fd99::2, ...; and NAME.local
 #   on NAME COMMAND...     runs a command on one; its HOME is $hosts/NAME
 #   in_background NAME LOG COMMAND...
-#   cut NAME, heal NAME    takes its network away without a word to anybody, and gives it back
+#   cut_off NAME, heal NAME    takes its network away without a word to anybody, and gives it back
 #   until_true SECONDS WHAT COMMAND...
 #
 # Everything is taken down, and what was started ended, when the script exits.
@@ -81,7 +81,7 @@ down() {
 }
 idle() { [ -z "$(ip netns pids "$tag-$1")" ]; }
 
-cut() { ip netns exec "$tag-$1" bash -c 'iptables -A INPUT -i eth0 -j DROP; iptables -A OUTPUT -o eth0 -j DROP'; }
+cut_off() { ip netns exec "$tag-$1" bash -c 'iptables -A INPUT -i eth0 -j DROP; iptables -A OUTPUT -o eth0 -j DROP'; }
 heal() { ip netns exec "$tag-$1" iptables -F; }
 
 until_true() {

@@ -26,7 +26,7 @@ in_background laptop laptop.log resonate join desktop.local:7373 "$code" -dir sh
 echo first >"$hosts/desktop/shared/first"
 until_true 20 "laptop has joined" test -e "$hosts/laptop/shared/first"
 
-cut laptop
+cut_off laptop
 edits silence
 sleep 14 # longer than TCP is given for an answer
 heal laptop
@@ -45,7 +45,7 @@ edits address
 goes_on "with another address"
 
 down laptop KILL # while it is cut off, so that desktop does not hear of it
-cut desktop
+cut_off desktop
 edits death
 heal desktop
 up laptop

@@ -29,7 +29,7 @@ until_true 120 "phone has the tree" same desktop phone
 direct() { on desktop resonate peers -dir shared -json | grep -c '"state": "connected"' | grep -qx 2; }
 until_true 20 "desktop and phone, which did not join by each other, are connected" direct
 
-cut phone
+cut_off phone
 echo "while phone was away" >"$hosts/desktop/shared/desktop.txt"
 echo "one side" >"$hosts/laptop/shared/both.txt"
 echo "the other" >"$hosts/phone/shared/both.txt"

@@ -66,6 +66,7 @@ func commands() []command {
 		joinCommand(),
 		peersCommand(),
 		leaveCommand(),
+		serveCommand(),
 		serviceCommand(),
 		configCommand(),
 		demoCommand(),

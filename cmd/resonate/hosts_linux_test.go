@@ -14,14 +14,17 @@ func TestReadmePairing(t *testing.T) { runHosts(t, "readme-pairing.sh") }
 // TestNetworks does to two machines what networks do.
 func TestNetworks(t *testing.T) { runHosts(t, "network.sh") }
 
-func runHosts(t *testing.T, script string) {
+// TestLogin reaches a folder through a real sshd.
+func TestLogin(t *testing.T) { runHosts(t, "login.sh", "sshd", "ssh", "ssh-keygen", "ss", "pgrep") }
+
+func runHosts(t *testing.T, script string, tools ...string) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
 	if os.Geteuid() != 0 {
 		skip(t, "root, for network namespaces")
 	}
-	for _, tool := range []string{"bash", "ip", "iptables", "unshare", "script", "diff"} {
+	for _, tool := range append(tools, "bash", "ip", "iptables", "unshare", "script", "diff") {
 		if _, err := exec.LookPath(tool); err != nil {
 			skip(t, tool)
 		}

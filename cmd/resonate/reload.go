@@ -34,6 +34,8 @@ func newReloader(s *settings, env func(string) string, log *slog.Logger, level *
 	r.ways = map[string]func(*settings) error{
 		"log-level": func(s *settings) error { level.Set(s.logLevel); return nil },
 		"peer":      func(s *settings) error { return n.SetPeers(s.peers) },
+		"max-send":  func(s *settings) error { n.SetRates(int64(s.maxSend), int64(s.maxRecv)); return nil },
+		"max-recv":  func(s *settings) error { n.SetRates(int64(s.maxSend), int64(s.maxRecv)); return nil },
 	}
 	return r
 }

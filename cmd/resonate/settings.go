@@ -29,6 +29,8 @@ type settings struct {
 	hold        burst
 	historyAge  duration
 	historySize size
+	maxSend     size
+	maxRecv     size
 	keepOwner   bool
 	fresh       bool
 	logLevel    slog.Level
@@ -44,10 +46,12 @@ func defineSettings(set *flag.FlagSet) *settings {
 	set.StringVar(&s.dir, "dir", "", "the `folder` to keep in step; needed")
 	set.Var(&s.port, "port", "listen on this TCP `port`; 0 takes a free one and says which")
 	set.Var(&s.listen, "listen", "listen on this `address`; auto: on loopback and, once another machine was invited or joined, on all of this one")
-	set.Var(&s.peers, "peer", "connect to this `host:port`; may be given any number of times")
+	set.Var(&s.peers, "peer", "connect to this `host:port`, or through ssh to ssh://USER@HOST/PATH; may be given any number of times")
 	set.Var(&s.hold, "hold", "hold a burst that deletes or rewrites more files than this, and more than this share of the folder: `files/share%`; off: never")
 	set.Var(&s.historyAge, "history-age", "keep what was replaced or deleted for this `time`")
 	set.Var(&s.historySize, "history-size", "keep at most this `size` of it")
+	set.Var(&s.maxSend, "max-send", "send at most this `size` a second to all peers together; 0: any")
+	set.Var(&s.maxRecv, "max-recv", "receive at most this `size` a second from all peers together; 0: any")
 	set.BoolVar(&s.keepOwner, "keep-owner", false, "keep owner and group, by name, and setuid and setgid bits; needs root")
 	set.BoolVar(&s.fresh, "fresh", false, "treat the folder as a new one: what was agreed before is forgotten, nothing is deleted")
 	set.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "log from this `level` on: debug, info, warn or error")

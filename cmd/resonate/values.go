@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"resonate/node"
 )
 
 const day = 24 * time.Hour
@@ -181,7 +183,11 @@ func (a *addresses) String() string { return strings.Join(*a, ",") }
 
 func (a *addresses) Set(s string) error {
 	for _, one := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' }) {
-		if err := checkAddress(one); err != nil {
+		check := checkAddress
+		if node.IsLogin(one) {
+			check = node.CheckLogin
+		}
+		if err := check(one); err != nil {
 			return err
 		}
 		*a = append(*a, one)
