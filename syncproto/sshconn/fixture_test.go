@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -24,6 +25,13 @@ const pipeTo = "RESONATE_TEST_PIPE_TO"
 func TestMain(m *testing.M) {
 	if addr := os.Getenv(pipeTo); addr != "" {
 		os.Exit(carry(addr))
+	}
+	if member := os.Getenv(besieged); member != "" {
+		if err := besiege(member); err != nil {
+			fmt.Fprintln(os.Stderr, "besieged:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -1,6 +1,7 @@
 package sshconn
 
 import (
+	"bufio"
 	"context"
 	"net"
 	"sync/atomic"
@@ -12,8 +13,9 @@ import (
 // for death. It keeps the endpoint's limits, if it has one.
 type wire struct {
 	net.Conn
-	rates  *rates      // nil: none
-	bulk   atomic.Bool // it waits for the limits; else what it carries is only counted
+	reader *bufio.Reader // since the other end's version is read byte by byte, whatever it says
+	rates  *rates        // nil: none
+	bulk   atomic.Bool   // it waits for the limits; else what it carries is only counted
 	ctx    context.Context
 	cancel context.CancelFunc // by Close
 
@@ -23,9 +25,12 @@ type wire struct {
 	asked atomic.Int64 // when the last sign of life was asked for, as last
 }
 
+// versionBuffer is enough for the line that tells a version; longer reads pass it by.
+const versionBuffer = 256
+
 func newWire(conn net.Conn, r *rates) *wire {
 	limitUnacked(conn)
-	w := &wire{Conn: conn, rates: r, began: time.Now()}
+	w := &wire{Conn: conn, reader: bufio.NewReaderSize(conn, versionBuffer), rates: r, began: time.Now()}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w
 }
@@ -35,7 +40,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	if bulk {
 		p = p[:w.rates.recv.piece(len(p))]
 	}
-	n, err := w.Conn.Read(p)
+	n, err := w.reader.Read(p)
 	if n <= 0 {
 		return n, err
 	}
