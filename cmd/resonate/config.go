@@ -133,6 +133,9 @@ func renderConfig(one shownConfig) string {
 	width := 0
 	for i, s := range one.Settings {
 		lines[i] = fmt.Sprintf("%s = %s", s.Key, s.literal)
+		if s.literal == `""` {
+			lines[i] = "# " + s.Key + " is not set" // and may not be set to nothing
+		}
 		width = max(width, min(len(lines[i]), 40))
 	}
 	for i, s := range one.Settings {

@@ -42,7 +42,7 @@ type answer struct {
 func (t *told) run(ctx context.Context, d control.Daemon) error {
 	pause, within := tellEvery, answerWithin
 	if w := t.manager.Watchdog(); w > 0 {
-		pause, within = min(pause, w/4), w/2
+		pause, within = min(pause, w/4), w/4
 	}
 	tick := time.NewTicker(pause)
 	defer tick.Stop()

@@ -207,7 +207,7 @@ func TestServiceUnderSystemd(t *testing.T) {
 		t.Errorf("after reloads the daemon is %s, want %s still", now, pid)
 	}
 
-	u.restarts(unit, pid)
+	u.restarts(unit)
 	u.ends(unit, config, good)
 	u.mounts(config, good)
 }
@@ -264,13 +264,13 @@ func (u *userSession) syncs(folder string) {
 }
 
 // restarts has the daemon stop to work, and crash: systemd starts it anew both times.
-func (u *userSession) restarts(unit, pid string) {
+func (u *userSession) restarts(unit string) {
 	u.t.Helper()
-	u.put(".config/systemd/user/"+unit+".d/soon.conf", "[Service]\nWatchdogSec=2s\nTimeoutAbortSec=1s\nRestartSec=100ms\n")
+	u.put(".config/systemd/user/"+unit+".d/soon.conf", "[Service]\nWatchdogSec=5s\nTimeoutAbortSec=1s\nRestartSec=100ms\n")
 	u.want(0, "systemctl --user daemon-reload")
 	u.want(0, "systemctl --user restart "+unit)
 	for i, signal := range []string{"STOP", "QUIT", "KILL"} {
-		pid = u.property(unit, "MainPID")
+		pid := u.property(unit, "MainPID")
 		u.want(0, "kill -"+signal+" "+pid)
 		u.becomes(unit, "NRestarts", fmt.Sprint("^", i+1, "$"))
 		u.becomes(unit, "SubState", "^running$")
