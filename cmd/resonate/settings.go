@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"resonate/replica"
 )
 
 // defaultPort is the port a daemon listens on without -port.
@@ -24,6 +26,7 @@ type settings struct {
 	hold        burst
 	historyAge  duration
 	historySize size
+	mode        replica.Mode
 	keepOwner   bool
 	fresh       bool
 	logLevel    slog.Level
@@ -40,6 +43,7 @@ func defineSettings(set *flag.FlagSet) *settings {
 	set.Var(&s.hold, "hold", "hold a burst that deletes or rewrites more files than this, and more than this share of the folder: `files/share%`; off: never")
 	set.Var(&s.historyAge, "history-age", "keep what was replaced or deleted for this `time`")
 	set.Var(&s.historySize, "history-size", "keep at most this `size` of it")
+	set.TextVar(&s.mode, "mode", replica.Both, "which `way` changes go: both, send (nothing of the peers' is taken) or receive (what is changed here is held)")
 	set.BoolVar(&s.keepOwner, "keep-owner", false, "keep owner and group, by name, and setuid and setgid bits; needs root")
 	set.BoolVar(&s.fresh, "fresh", false, "treat the folder as a new one: what was agreed before is forgotten, nothing is deleted")
 	set.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "log from this `level` on: debug, info, warn or error")
