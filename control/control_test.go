@@ -163,6 +163,7 @@ func fullStatus() Status {
 		MessagesSent: 1, MessagesReceived: 2, BytesSent: 3, BytesReceived: 4, KeepalivesSent: 5, KeepalivesReceived: 6,
 		Held: []Held{{"a\xff", "deleted", "burst", "approve", at}}, HeldMore: 7,
 		Problems: []Problem{{"b\xfe", "no permission", "chmod", at}}, ProblemsMore: 8,
+		Untaken: []Untaken{{"c\xfd", "nas"}}, UntakenMore: 11, Mode: "send",
 		Watch:    Watch{Mode: "mixed", Directories: 9, Uncovered: []string{"x"}, Cause: "limit", Remedy: "sysctl", Overflows: 10},
 		Progress: &Progress{"scan", 1, 2, 3, 4, 5.5, 6.5},
 	}

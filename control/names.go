@@ -70,6 +70,29 @@ func (p *Problem) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// MarshalJSON adds "path_base64" to a path that is not UTF-8.
+func (u Untaken) MarshalJSON() ([]byte, error) {
+	type plain Untaken
+	return json.Marshal(struct {
+		plain
+		PathBytes []byte `json:"path_base64,omitempty"`
+	}{plain(u), trueBytes(u.Path)})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (u *Untaken) UnmarshalJSON(data []byte) error {
+	type plain Untaken
+	v := struct {
+		*plain
+		PathBytes []byte `json:"path_base64"`
+	}{plain: (*plain)(u)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	restoreBytes(&u.Path, v.PathBytes)
+	return nil
+}
+
 // MarshalJSON adds "pattern_base64" to a pattern that is not UTF-8.
 func (p Pattern) MarshalJSON() ([]byte, error) {
 	type plain Pattern

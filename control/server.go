@@ -108,7 +108,7 @@ func (s *server) answer(c call) http.HandlerFunc {
 func (s *server) status(r *http.Request) (any, error) {
 	st, err := s.d.Status(r.Context())
 	// Scripts iterate over these: an empty list is [], never null.
-	st.Peers, st.Held, st.Problems = notNil(st.Peers), notNil(st.Held), notNil(st.Problems)
+	st.Peers, st.Held, st.Problems, st.Untaken = notNil(st.Peers), notNil(st.Held), notNil(st.Problems), notNil(st.Untaken)
 	return st, err
 }
 

@@ -14,6 +14,7 @@ type Status struct {
 	// State is one of "in sync", "syncing", "scanning", "no peer connected" (there are some, all away),
 	// "alone" (none was ever named), "held", "forgotten" (no member any more), or "stopped: " with the cause.
 	State string `json:"state"`
+	Mode  string `json:"mode"` // "both", "send", "receive": which way changes go
 
 	Roots       Roots `json:"roots"`
 	Files       int   `json:"files"`
@@ -36,6 +37,9 @@ type Status struct {
 	HeldMore     int       `json:"held_more"`
 	Problems     []Problem `json:"problems"`
 	ProblemsMore int       `json:"problems_more"`
+	// Untaken are the changes of peers that a node which only sends does not take; cut likewise.
+	Untaken     []Untaken `json:"untaken"`
+	UntakenMore int       `json:"untaken_more"`
 
 	Watch    Watch     `json:"watch"`
 	Progress *Progress `json:"progress,omitempty"` // nil when no long work is under way
@@ -65,6 +69,7 @@ type Peer struct {
 	NextTry   *time.Time `json:"next_try,omitempty"`
 	RTTMillis float64    `json:"rtt_millis"` // the last round trip; 0: not measured
 	InSync    bool       `json:"in_sync"`
+	SendsOnly bool       `json:"sends_only"` // it takes nothing of what is changed here
 	ToSend    Work       `json:"to_send"`
 	ToReceive Work       `json:"to_receive"`
 	Error     string     `json:"error,omitempty"` // why it is not connected
@@ -79,7 +84,7 @@ type Work struct {
 // Held is a change that waits for the user's word.
 type Held struct {
 	Path   string    `json:"path"`
-	Kind   string    `json:"kind"` // "deleted", "rewritten", "suspect"
+	Kind   string    `json:"kind"` // "deleted", "rewritten", "suspect", "local"
 	Cause  string    `json:"cause"`
 	Remedy string    `json:"remedy"`
 	Since  time.Time `json:"since"`
@@ -91,6 +96,12 @@ type Problem struct {
 	Cause  string    `json:"cause"`
 	Remedy string    `json:"remedy"`
 	Since  time.Time `json:"since"`
+}
+
+// Untaken is a path at which a peer has another version, which is not taken.
+type Untaken struct {
+	Path string `json:"path"` // a directory of which nothing is known here stands for all in it
+	Peer string `json:"peer"` // its name
 }
 
 // Pattern is one line of this machine's own ignore patterns, in the syntax of gitignore(5).

@@ -37,6 +37,7 @@ type announcing struct {
 	dealt   time.Time                     // when the peer last dealt with something
 	loads   chan []syncproto.Announcement // batches of which files are to be read first
 	loading int                           // batches that announceFrom has not sent yet
+	deaf    bool                          // the peer only sends: it is told nothing
 }
 
 // outgoing is something to be told to a peer: what is agreed of a path, or an operation as a whole.
@@ -71,6 +72,9 @@ func newAnnouncing() announcing {
 
 // tell has path announced; along tells that the peer has no use for anything but all of it.
 func (a *announcing) tell(path string, along bool) {
+	if a.deaf {
+		return
+	}
 	if before, ok := a.queued[path]; ok {
 		a.queued[path] = before || along
 		return
@@ -80,7 +84,11 @@ func (a *announcing) tell(path string, along bool) {
 }
 
 // tellOperation has an operation announced as a whole.
-func (a *announcing) tellOperation(op *operation) { a.out = append(a.out, outgoing{op: op}) }
+func (a *announcing) tellOperation(op *operation) {
+	if !a.deaf {
+		a.out = append(a.out, outgoing{op: op})
+	}
+}
 
 func (a *announcing) acked(seq uint64) {
 	a.along -= a.unacked[seq].along

@@ -27,6 +27,9 @@ func (r *Replica) apply(in *incoming, plan reconcile.Plan) error {
 		return r.applyCopyOfTheirs(in, plan)
 	}
 	put := putting{in: in, entry: plan.Entry, copyPath: plan.CopyPath, copy: plan.Copy}
+	if plan.Copy != nil && r.held[in.path] != nil { // what is to be kept beside it is not here: who has it joins the two
+		put = putting{in: in, entry: in.theirs}
+	}
 	if err := r.put(&put); err != nil {
 		return err
 	}
@@ -70,7 +73,7 @@ func (r *Replica) applyCopyOfTheirs(in *incoming, plan reconcile.Plan) error {
 	}
 	copyPlan := reconcile.Merge(beside.path, r.tree.Get(beside.path), beside.theirs)
 	if copyPlan.Entry != nil {
-		if r.unpublished(beside.path) {
+		if r.unpublished(beside.path) && !r.yields(beside.path) {
 			return waitError{beside.path}
 		}
 		err := r.apply(beside, copyPlan)
@@ -84,6 +87,10 @@ func (r *Replica) applyCopyOfTheirs(in *incoming, plan reconcile.Plan) error {
 		return nil
 	}
 	mine := r.tree.Get(in.path)
+	if r.staysHeld(in.path, mine, plan) {
+		r.agree(in.path, plan.Entry, nil)
+		return nil
+	}
 	if err := r.put(&putting{in: in, entry: plan.Entry, metadata: mine != nil && merkle.SameContent(mine, plan.Entry)}); err != nil {
 		return err
 	}
@@ -156,11 +163,14 @@ func (r *Replica) put(p *putting) error {
 	}
 	switch {
 	case e.Kind == merkle.Tombstone && have.Kind == 0:
-		if r.isShelved(path) {
+		if r.isShelved(path) || r.diskAt(path).Kind != 0 { // it had gone already
 			r.dropDisk(path)
 		}
 		return nil
 	case e.Kind == merkle.Tombstone && have.Kind == merkle.Dir:
+		if r.held[path].local() && !r.tree.Get(path).IsDir() {
+			r.dismissBelow(path)
+		}
 		return r.putNoDir(p)
 	case e.Kind == merkle.Tombstone:
 		return r.putNothing(p, have)
@@ -173,6 +183,7 @@ func (r *Replica) put(p *putting) error {
 			return r.besideDir(p)
 		}
 		r.endLingerBelow(path)
+		r.dismissBelow(path)
 		if err := r.intend(p, "", index.Disk{}); err != nil {
 			return err
 		}
@@ -200,6 +211,9 @@ func (r *Replica) put(p *putting) error {
 // sameOnDisk tells whether the path holds the entry's content already.
 func (r *Replica) sameOnDisk(p *putting, have index.Disk) bool {
 	mine := r.tree.Get(p.in.path)
+	if h := r.held[p.in.path]; h != nil {
+		return r.holdsContent(p.in.path, p.entry)
+	}
 	return !p.in.reinstate && !p.in.absent && !p.in.apart && mine != nil && have.Kind == p.entry.Kind && merkle.SameContent(mine, p.entry)
 }
 

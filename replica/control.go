@@ -40,7 +40,9 @@ func (r *Replica) status(s *control.Status, network []control.Peer) {
 	s.Files, s.Directories, s.Symlinks, s.Bytes = root.Files, root.Dirs, root.Symlinks, root.Bytes
 	s.Peers = r.peerList(network, root.State)
 	r.traffic(s)
+	s.Mode = r.o.Mode.String()
 	s.Held, s.HeldMore = cutTo(r.heldList(), maxListed)
+	s.Untaken, s.UntakenMore = r.untakenList()
 	problems := make([]control.Problem, 0, len(r.problems)+len(r.refused))
 	for _, path := range slices.Sorted(maps.Keys(r.problems)) {
 		problems = append(problems, *r.problems[path])
@@ -81,7 +83,7 @@ func (r *Replica) stateOf(s *control.Status) string {
 		return "scanning"
 	case r.cluster.Forgotten(members.ID(r.self)):
 		return "forgotten"
-	case len(r.held) > 0:
+	case r.awaitsWord(below("")):
 		return "held"
 	case connected == 0 && away == 0:
 		return "alone"
@@ -115,7 +117,9 @@ func (r *Replica) peerList(network []control.Peer, state merkle.Hash) []control.
 		c.State, c.Name, c.Error = "connected", p.name, ""
 		c.RTTMillis = float64(p.link.RTT().Microseconds()) / 1000
 		c.ToSend, c.ToReceive = r.workFor(p)
-		c.InSync = p.root == state && c.ToSend.Files == 0 && c.ToReceive.Files == 0
+		c.SendsOnly = p.deaf
+		equal := p.root == state || (p.deaf && p.caught == p.root) || (r.o.Mode == Send && p.equal)
+		c.InSync = equal && c.ToSend.Files == 0 && c.ToReceive.Files == 0
 	}
 	return out
 }
@@ -269,7 +273,7 @@ func (r *Replica) missingFor(w *waiter) error {
 	case !w.since.IsZero():
 	case anyKey(r.hashing, covers) || anyKey(r.changes, covers) || anyKey(r.linger, covers):
 		return errors.New("changes here are still being read")
-	case anyKey(r.held, covers):
+	case r.awaitsWord(covers):
 		return errors.New("changes are held: resonate held approve, or resonate held revert")
 	default:
 		w.since = time.Now()
@@ -280,13 +284,25 @@ func (r *Replica) missingFor(w *waiter) error {
 	switch {
 	case len(r.peers) == 0 && (len(r.members) > 0 || r.expectsPeers()):
 		return errors.New("no peer is connected")
+	case len(r.peers) > 0 && !r.anyTakes():
+		return errors.New("no connected peer takes what is changed here: they only send")
 	}
 	for _, id := range sortedNodes(r.peers) {
-		if p := r.peers[id]; !r.has(p, w, covers) {
+		if p := r.peers[id]; !p.deaf && !r.has(p, w, covers) {
 			return fmt.Errorf("peer %s (%s) does not have everything yet", p.name, id.Short())
 		}
 	}
 	return nil
+}
+
+// awaitsWord tells whether something is held that covers is true of, and waits for the user's word, or for a peer to undo it.
+func (r *Replica) awaitsWord(covers func(string) bool) bool {
+	for path, h := range r.held {
+		if !h.rests() && covers(path) {
+			return true
+		}
+	}
+	return false
 }
 
 // has tells whether a peer has what a waiter waits for.
@@ -334,8 +350,8 @@ func (r *Replica) Held(ctx context.Context) (out []control.Held, err error) {
 
 // Approve implements control.Daemon.
 func (r *Replica) Approve(ctx context.Context, paths []string) (n int, err error) {
-	err = r.do(ctx, func() { n = r.approve(paths) })
-	return n, err
+	doErr := r.do(ctx, func() { n, err = r.approve(paths) })
+	return n, errors.Join(doErr, err)
 }
 
 // Revert implements control.Daemon.

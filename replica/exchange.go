@@ -44,6 +44,9 @@ func (r *Replica) handle(p *peer, m syncproto.Message) error {
 	if r.peers[p.id] != p {
 		return errors.New("session is over")
 	}
+	if r.o.Mode == Send && r.turnsAway(p, m) {
+		return nil
+	}
 	var err error
 	switch m := m.(type) {
 	case *syncproto.Announcements:
@@ -138,6 +141,7 @@ func (r *Replica) handleAnnouncements(p *peer, m *syncproto.Announcements) error
 			return err
 		}
 		p.theirs[a.Path] = a.Entry.Hash()
+		delete(p.lacking, a.Path)
 		_ = r.awaitPrefetch(a.Path, a.Entry.Content) // who needs it waits
 		r.take(&incoming{
 			path: a.Path, theirs: a.Entry, hint: a.Hint, blocks: a.Blocks, data: a.Data, below: a.Below,
@@ -150,10 +154,11 @@ func (r *Replica) handleAnnouncements(p *peer, m *syncproto.Announcements) error
 // startDiff finds out what the peer has otherwise, unless that is under way or was done for the same roots.
 func (r *Replica) startDiff(p *peer) {
 	roots := [2]merkle.Hash{r.tree.Root().State, p.root}
-	if p.diff != nil || p.diffed == roots {
+	if p.diff != nil || p.diffed == roots || (p.deaf && p.caught == p.root) {
 		return
 	}
 	p.diffed = roots
+	p.lacking, p.more = make(map[string]bool), false
 	p.diff = syncproto.NewDiff()
 	r.send(p, p.diff.Start())
 }
@@ -169,7 +174,21 @@ func (r *Replica) handleLevels(p *peer, m *syncproto.Levels) error {
 	if found.Ask != nil {
 		r.send(p, found.Ask)
 	}
-	for _, ask := range syncproto.Ask(withoutTops(found.Entries, found.Subtrees), found.Subtrees) {
+	if r.o.Mode == Send {
+		r.notTaken(p, found)
+	} else {
+		r.askFor(p, found)
+	}
+	if found.Done {
+		p.diff = nil
+		r.lastChange = time.Now()
+	}
+	return nil
+}
+
+// askFor asks a peer for what it was found to have otherwise, and takes what it has no more for deleted.
+func (r *Replica) askFor(p *peer, found syncproto.Found) {
+	for _, ask := range syncproto.Ask(withoutTops(p.toAsk(found), found.Subtrees), found.Subtrees) {
 		r.send(p, ask)
 	}
 	for _, path := range found.Absent {
@@ -177,11 +196,6 @@ func (r *Replica) handleLevels(p *peer, m *syncproto.Levels) error {
 			r.take(&incoming{path: path, theirs: e, forgotten: true})
 		}
 	}
-	if found.Done {
-		p.diff = nil
-		r.lastChange = time.Now()
-	}
-	return nil
 }
 
 // withoutTops returns entries without those of subtrees, each of which comes with its own.
@@ -212,6 +226,7 @@ func (r *Replica) talk(now time.Time) {
 			r.send(p, &syncproto.Ack{Seqs: slices.Clone(p.acks[:n])})
 			p.acks = p.acks[n:]
 		}
+		r.catchUp(p)
 		r.tellRoot(p, now)
 	}
 }
@@ -267,6 +282,9 @@ func (r *Replica) tellRoot(p *peer, now time.Time) {
 // looked into.
 func (r *Replica) compareRoots(p *peer) {
 	root := r.tree.Root().State
+	if r.o.Mode == Send && p.seen.Covers(r.seen) {
+		p.equal = true // in all that counts
+	}
 	if root != p.root {
 		if r.idle() && len(p.out) == 0 && len(p.unacked) == 0 {
 			r.startDiff(p)
@@ -274,10 +292,16 @@ func (r *Replica) compareRoots(p *peer) {
 		return
 	}
 	p.equal = true
+	p.untaken = untaken{}
 	clear(p.theirs)
 	if len(r.incoming) == 0 {
 		r.dropSettled(time.Now())
 	}
+	r.hasSeen(p)
+}
+
+// hasSeen notes that all that a peer's tree holds is in this one.
+func (r *Replica) hasSeen(p *peer) {
 	r.seen = r.seen.Join(p.seen)
 	r.releaseSuspects()
 	r.advanceHorizon()

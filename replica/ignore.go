@@ -319,7 +319,7 @@ func (r *Replica) removeLeft(dir string) error {
 }
 
 // toldLeft is what is told of a directory that stays although it was deleted elsewhere.
-const toldLeft = "deleted elsewhere, but it holds what is ignored or cannot be synchronised, which stays"
+const toldLeft = "deleted elsewhere, but it holds what is ignored, held, or cannot be synchronised, which stays"
 
 // leaveDir notes that a directory stays that was deleted elsewhere.
 func (r *Replica) leaveDir(dir string) {

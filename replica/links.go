@@ -102,6 +102,9 @@ func (r *Replica) leaves(path string) bool {
 // joinLinks gives the changes of files with several names the ID that these share, and adds the same change of the other names. It is
 // one pass over all records for all files of a turn whose names are not known yet.
 func (r *Replica) joinLinks() {
+	if r.o.Mode == Receive {
+		return // that two names are one file here is not told
+	}
 	names := make(map[uint64][]string) // by inode
 	found := make(map[uint64]*change)
 	unknown := false

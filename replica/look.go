@@ -142,6 +142,9 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 }
 
 func (r *Replica) foundFile(path string, info beneath.Info, scan bool) {
+	if r.holdsAsFound(path, info, scan) {
+		return
+	}
 	rec := r.records[path]
 	if rec != nil && rec.disk().Kind == merkle.File && rec.disk().Inode == info.Inode && rec.disk().Size == info.Size &&
 		rec.disk().MTime == info.MTime && (scan || rec.disk().Checked-rec.disk().MTime > int64(racy)) {
@@ -226,11 +229,11 @@ func diskOf(info beneath.Info) index.Disk {
 // unchanged notes that path is as recorded: an earlier change that waits has been taken back.
 func (r *Replica) unchanged(path string) {
 	delete(r.changes, path)
-	delete(r.held, path)
-	if rec := r.records[path]; rec != nil && rec.suspect {
+	if rec := r.records[path]; rec != nil && (rec.suspect || r.held[path] != nil) {
 		rec.suspect = false
 		r.touch(path)
 	}
+	delete(r.held, path)
 	if !r.left[path] {
 		r.problem(path, "", "")
 	}

@@ -118,7 +118,7 @@ func (r *Replica) grown(o *offer, list merkle.BlockList) {
 func (r *Replica) tellOffer(o *offer) {
 	if len(o.told) == 0 {
 		_, moved := r.gone[o.info.Inode]
-		o.refused = r.unclean || moved || r.tree.Get(o.path).Live() || len(r.incoming[o.path]) > 0 || r.mayBeCopy(o.info.Size)
+		o.refused = r.unclean || r.o.Mode == Receive || moved || r.tree.Get(o.path).Live() || len(r.incoming[o.path]) > 0 || r.mayBeCopy(o.info.Size)
 	}
 	if o.refused {
 		return
@@ -127,6 +127,9 @@ func (r *Replica) tellOffer(o *offer) {
 	list := o.list[:min(len(o.list), maxOffer)]
 	o.mu.Unlock()
 	for _, p := range r.peers {
+		if p.deaf {
+			continue
+		}
 		for at := o.told[p]; at < len(list) && p.conn.Queued() < maxQueued; at = o.told[p] {
 			blocks := list[at:min(at+syncproto.MaxOffered, len(list))]
 			o.told[p] = at + len(blocks)

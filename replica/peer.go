@@ -69,6 +69,8 @@ type peer struct {
 	prefetch *fetchJob     // of what the peer offers; nil: nothing
 	diff     *syncproto.Diff
 	diffed   [2]merkle.Hash // the roots between which a diff was last made
+
+	oneWay
 }
 
 // errRetry ends a session that is to be tried again at once.
@@ -256,7 +258,7 @@ func (r *Replica) hello(p *peer) *syncproto.Hello {
 	h := &syncproto.Hello{
 		Protocol: syncproto.Protocol, Node: r.self, Instance: r.boot, Name: name[:min(len(name), syncproto.MaxText)], Software: "resonate " + r.o.Version,
 		Folder: syncproto.FolderID(m.ID), Shared: m.Shared, Highest: r.highest[p.id],
-		Members: r.known(), Horizon: r.horizon, Root: r.tree.Root().State,
+		Members: r.known(), Horizon: r.horizon, Root: r.tree.Root().State, SendsOnly: r.o.Mode == Send,
 	}
 	if m.Shared {
 		h.SharedAt = m.Since.Unix()
@@ -362,6 +364,7 @@ func (r *Replica) join(p *peer, h *syncproto.Hello) {
 		old.cancel(errors.New("replaced by a newer session"))
 	}
 	r.peers[p.id] = p
+	p.deaf = h.SendsOnly
 	if h.Highest > r.stamps.last {
 		r.log.Warn("a peer knows a later state of this node than it does itself: was its state restored from a backup? It continues above it", "peer", p.id.Short())
 	}

@@ -24,6 +24,7 @@ type change struct {
 	scan       bool
 	reinstated bool    // held changes: being undone
 	told       bool    // the peers are told of it as part of a larger operation
+	implied    bool    // of a directory: not made here, but needed by what lives in it
 	links      uint64  // of a file: how many names it has
 	joined     bool    // the other names are seen to
 	reading    int     // of a new directory: how many files in it are being read, for which it waits
@@ -41,7 +42,7 @@ type hashState struct {
 // A heldChange waits for the user's word.
 type heldChange struct {
 	*change
-	kind  string // "deleted", "rewritten", "suspect"
+	kind  string // "deleted", "rewritten", "suspect", keptLocal
 	since time.Time
 }
 
@@ -87,14 +88,18 @@ func (r *Replica) changed(c *change) {
 		r.resume(c.path)
 		return
 	}
-	if h := r.held[c.path]; h != nil {
-		if h.reinstated {
-			return
-		}
+	switch h := r.held[c.path]; {
+	case h == nil, h.rests():
+	case h.reinstated:
+		return
+	default:
 		h.change = c // it stays held, as it is now
 		return
 	}
 	if rec := r.records[c.path]; c.scan && (r.unclean || (rec != nil && rec.suspect)) && r.suspect(c) {
+		return
+	}
+	if r.holdLocal(c) {
 		return
 	}
 	if r.guards(c) {
@@ -386,7 +391,7 @@ func (r *Replica) suspect(c *change) bool {
 	same := mine != nil && c.attrs != nil && c.attrs.Kind == mine.Kind && c.attrs.Content == mine.Content && c.attrs.Target == mine.Target
 	known := r.records[c.path] != nil && r.records[c.path].suspect // what a check found damaged stays so
 	alone := len(r.members) == 0 && !r.place.marker.folder.Shared && !known
-	if same || alone || (mine == nil && c.attrs == nil) {
+	if same || alone || (mine == nil && c.attrs == nil) || (!mine.Live() && r.o.Mode == Receive) {
 		return false
 	}
 	r.held[c.path] = &heldChange{change: c, kind: "suspect", since: time.Now()}
@@ -412,6 +417,9 @@ func (r *Replica) heldList() []control.Held {
 func (h *heldChange) item(path string) control.Held {
 	item := control.Held{Path: path, Kind: h.kind, Since: h.since}
 	switch h.kind {
+	case keptLocal:
+		item.Cause = "made here, and this node only receives"
+		item.Remedy = "resonate held revert, or run without -mode receive"
 	case "suspect":
 		item.Cause = "the machine went down without warning, or the disk is failing, and this is not what was agreed; the peers' version goes in as soon as one is there"
 		item.Remedy = "wait for a peer, or resonate held approve " + path
@@ -427,7 +435,10 @@ func (h *heldChange) item(path string) control.Held {
 }
 
 // approve lets out held changes: those of the given paths and below, or all that are not being reverted.
-func (r *Replica) approve(paths []string) (n int) {
+func (r *Replica) approve(paths []string) (n int, err error) {
+	if r.o.Mode == Receive {
+		return 0, errOnlyReceives
+	}
 	approved := make(map[*change]bool)
 	for path, h := range r.held {
 		reverting := h.reinstated && h.kind != "suspect" && len(paths) == 0
@@ -439,23 +450,25 @@ func (r *Replica) approve(paths []string) (n int) {
 		}
 	}
 	r.letOut(func(c *change) bool { return approved[c] })
-	return len(approved)
+	return len(approved), nil
 }
 
 // revert undoes held changes: what was agreed goes in again, what stands there now goes to the history.
 func (r *Replica) revert(paths []string) (n int) {
-	var which []string
-	for path := range r.held {
-		if selects(paths, path) {
+	var which, anew []string
+	for path, h := range r.held {
+		switch {
+		case !selects(paths, path):
+		case r.tree.Get(path).Live():
 			which = append(which, path)
+		case h.local():
+			anew = append(anew, path)
 		}
 	}
+	n = r.dismissAll(anew) // first: it may lie in a directory that is to be a file again
 	slices.Sort(which)
 	for _, path := range which {
-		if r.tree.Get(path).Live() {
-			r.reinstate(path)
-			n++
-		}
+		r.reinstate(path)
 	}
-	return n
+	return n + len(which)
 }

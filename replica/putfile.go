@@ -222,7 +222,10 @@ func (r *Replica) putMetadata(p *putting, have index.Disk) error {
 	if e.Kind == merkle.File {
 		goal.Mode = have.Mode&^r.appliedMode() | e.Mode&r.appliedMode()
 	}
-	attributes := r.differsIn(have, e)
+	attributes, h := r.differsIn(have, e), r.held[path]
+	if h != nil && !h.keepBlocks {
+		p.in.fetched = h.blocks
+	}
 	if attributes {
 		goal.XattrHash = merkle.XattrHash(e.Xattrs)
 	}
@@ -265,6 +268,9 @@ func (r *Replica) putMetadata(p *putting, have index.Disk) error {
 	rec := r.record(path)
 	disk = withAttributes(disk, have)
 	rec.setDisk(disk)
+	if h != nil && !h.keepBlocks {
+		rec.setBlocks(h.blocks)
+	}
 	r.tellRefused(path, disk)
 	r.touch(path)
 	r.alsoAt(path)

@@ -221,7 +221,7 @@ func (r *Replica) recoverEntry(i index.Intent, info beneath.Info) {
 	default:
 		disk, blocks := i.Disk, i.Blocks
 		switch {
-		case i.Temp == "": // the content is as before
+		case i.Temp == "" && (len(blocks) == 0 || blocks.Root() != i.Entry.Content): // the content is as before
 			blocks = r.record(i.Path).blocks()
 		case blocks == nil:
 			blocks = merkle.BlockList{}

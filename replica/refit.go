@@ -63,7 +63,7 @@ func (r *Replica) asAgreed(d index.Disk, e *merkle.Entry) bool {
 // agreedFit returns what is agreed and recorded of path, if these are to be one.
 func (r *Replica) agreedFit(path string) (*merkle.Entry, index.Disk, bool) {
 	e, rec := r.tree.Get(path), r.records[path]
-	if !e.Live() || rec == nil || rec.behind || rec.ignored || rec.suspect || rec.kind != e.Kind {
+	if !e.Live() || rec == nil || rec.behind || rec.ignored || rec.suspect || rec.kind != e.Kind || r.held[path] != nil {
 		return nil, index.Disk{}, false
 	}
 	return e, rec.disk(), true
@@ -168,6 +168,10 @@ func (r *Replica) refit(now time.Time) {
 	for path, at := range r.unfit {
 		if wait := at.Sub(now); wait > 0 {
 			r.wakeIn(wait)
+			continue
+		}
+		if r.held[path].rests() { // looked at again when it is undone
+			delete(r.unfit, path)
 			continue
 		}
 		if r.underWay(path) {

@@ -32,6 +32,7 @@ import (
 // Options say which folder, and how. Dir, StateHome and Log must be set.
 type Options struct {
 	Dir            string
+	Mode           Mode
 	KeepOwner      bool // keep owner and group, and setuid and setgid bits; needs root
 	Fresh          bool // begin anew: what was agreed before is forgotten, nothing is deleted
 	Version        string

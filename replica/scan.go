@@ -57,6 +57,7 @@ func (r *Replica) scanEnded(dir string, first bool, begun time.Time) {
 		r.lastScan = time.Now()
 		r.lingerLeft()
 	}
+	r.lookAtHeld(dir)
 	if first {
 		r.scanned = true
 		r.log.Info("folder scanned", "dir", r.root.Name(), "took", time.Since(begun).Round(time.Millisecond))

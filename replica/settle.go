@@ -59,7 +59,7 @@ func (r *Replica) endLinger(dir string) {
 	if r.hasLive(dir) {
 		disk := rec.disk()
 		attrs := r.dirAttributes(dir, &disk)
-		r.changed(&change{path: dir, attrs: attrs, disk: disk})
+		r.changed(&change{path: dir, attrs: attrs, disk: disk, implied: true})
 		r.wakeIn(0)
 		return
 	}

@@ -268,7 +268,7 @@ func (r *Replica) advance(path string, now time.Time) {
 			r.dealtWith(in)
 			continue
 		}
-		if r.unpublished(path) && !in.reinstate && !r.yieldSuspect(in) {
+		if r.unpublished(path) && !in.reinstate && !r.yields(path) {
 			return
 		}
 		if wait := r.awaitRules(in, now); wait > 0 {
@@ -306,14 +306,16 @@ func (r *Replica) outdated(in *incoming) bool {
 	}
 	for _, p := range r.peers {
 		p.diffed = [2]merkle.Hash{} // others who told an older version may have to be asked again
+		p.askAgain(in.path)
 	}
 	return true
 }
 
-// yieldSuspect lets a peer's version replace a suspect file that nobody else has ever seen, or what is being undone.
-func (r *Replica) yieldSuspect(in *incoming) bool {
-	h := r.held[in.path]
-	return h != nil && (h.kind == "suspect" || h.reinstated) && r.changes[in.path] == nil && r.hashing[in.path] == nil
+// yields tells whether what is held at path lets a peer's version replace it: a suspect file that nobody else has ever seen, what is
+// being undone, or what was changed where nothing is published.
+func (r *Replica) yields(path string) bool {
+	h := r.held[path]
+	return h != nil && (h.kind == "suspect" || h.local() || h.reinstated) && r.changes[path] == nil && r.hashing[path] == nil
 }
 
 // step does the next thing with an incoming version. When it returns nil and is not fetching, it is dealt with.
@@ -332,19 +334,24 @@ func (r *Replica) step(in *incoming) error {
 		return r.forget(in, mine)
 	}
 	plan := reconcile.Merge(in.path, mine, in.theirs)
-	suspect := r.held[in.path] != nil
+	h := r.held[in.path]
+	undone := h != nil && !h.rests()
 	if in.absent && (mine.Hash() != in.theirs.Hash() || r.diskAt(in.path).Kind != 0 || !r.wanted(in.path)) {
 		return nil // it came another way, or is not to come any more
 	}
 	if in.refit && (mine == nil || mine.Hash() != in.theirs.Hash() || r.asAgreed(r.diskAt(in.path), mine) && !r.leaves(in.path)) {
 		return nil
 	}
-	if in.absent || in.reinstate || in.refit || (suspect && mine != nil && mine.Hash() == in.theirs.Hash()) {
+	switch {
+	case in.absent || in.reinstate || in.refit || (undone && mine != nil && mine.Hash() == in.theirs.Hash()):
 		plan = reconcile.Plan{Entry: mine}
-	} else if plan.Entry == nil && plan.Copy == nil {
+	case plan.Entry == nil && plan.Copy == nil:
 		if in.hint != 0 && mine.IsDir() {
 			r.hint(in.path, in.hint)
 		}
+		return nil
+	case plan.Copy == nil && r.staysHeld(in.path, mine, plan):
+		r.agree(in.path, plan.Entry, nil)
 		return nil
 	}
 	if r.ignoresIncoming(in) {
@@ -391,9 +398,9 @@ func (r *Replica) needsContent(in *incoming, mine *merkle.Entry, plan reconcile.
 	if e == nil || e.Kind != merkle.File {
 		return false
 	}
-	here := mine != nil && !in.reinstate && !in.absent && !in.apart && merkle.SameContent(e, mine) &&
+	here := mine != nil && !in.reinstate && !in.absent && !in.apart && r.held[path] == nil && merkle.SameContent(e, mine) &&
 		r.diskAt(path).Kind == merkle.File && !r.partsFrom(path, e)
-	return !here
+	return !here && !r.holdsContent(path, e)
 }
 
 // makeWay sees to it that the directory of a live version is there. Where something else was agreed in its place, that
@@ -402,6 +409,9 @@ func (r *Replica) makeWay(in *incoming) error {
 	dir, _ := merkle.SplitPath(in.path)
 	if dir == "" || !in.theirs.Live() {
 		return nil
+	}
+	if r.undoInWay(dir) {
+		return waitError{dir}
 	}
 	if rec := r.records[dir]; rec != nil && rec.disk().Kind == merkle.Dir {
 		return nil

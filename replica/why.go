@@ -241,7 +241,7 @@ func (r *Replica) waitsFor(in *incoming, now time.Time) string {
 		return "an earlier version of the same path goes first"
 	case in.fetching:
 		return "its content is being fetched"
-	case r.unpublished(in.path) && !in.reinstate && !r.yieldSuspect(in):
+	case r.unpublished(in.path) && !in.reinstate && !r.yields(in.path):
 		return "a change made here is published first"
 	}
 	for for_, waiting := range r.waiting {
@@ -296,8 +296,12 @@ func (r *Replica) peerHas(p *peer, path string, e *merkle.Entry) (has, cause str
 		return "no", "it has another version, which is on its way here"
 	case p.root == r.tree.Root().State:
 		return "yes", "its tree and this one are equal"
+	case slices.Contains(p.untaken.paths, path):
+		return "no", "it has another version, which is not taken here: this node only sends"
 	case p.theirs[path] == e.Hash():
 		return "yes", "it has told so"
+	case p.deaf:
+		return "not known", "it only sends, and takes nothing"
 	case slices.ContainsFunc(p.out, about):
 		return "no", "it has not been told yet"
 	case told:

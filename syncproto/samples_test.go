@@ -69,6 +69,7 @@ func controlSamples() []sample {
 			Protocol: math.MaxUint32, Node: node(255), SharedAt: math.MinInt64, Highest: math.MaxUint64,
 			Name: strings.Repeat("n", MaxText), Software: strings.Repeat("\xff", MaxText),
 		}},
+		{"hello-sends-only", &Hello{Node: node(1), SendsOnly: true}},
 		{"accept-least", &Accept{}},
 		{"accept", &Accept{FolderID(node(3))}},
 		{"announcements-least", &Announcements{}},

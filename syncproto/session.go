@@ -23,6 +23,8 @@ type Hello struct {
 	Members  []Known
 	Horizon  merkle.Vector
 	Root     merkle.Hash
+
+	SendsOnly bool // the sender takes nothing: it need not be told of changes
 }
 
 // A Known is what a member is known to have seen.
@@ -59,6 +61,8 @@ const (
 	helloHorizon  = 11 // repeated component
 	helloRoot     = 12
 
+	helloSendsOnly = 13
+
 	knownNode = 1
 	knownSeen = 2 // repeated component
 
@@ -88,7 +92,8 @@ func (m *Hello) append(b []byte) []byte {
 		b = appendMessage(b, helloMember, m.Members[i].append)
 	}
 	b = merkle.AppendVector(b, helloHorizon, m.Horizon)
-	return appendArray(b, helloRoot, m.Root[:])
+	b = appendArray(b, helloRoot, m.Root[:])
+	return appendBool(b, helloSendsOnly, m.SendsOnly)
 }
 
 func (m *Hello) field(f merkle.Field) error {
@@ -117,6 +122,8 @@ func (m *Hello) field(f merkle.Field) error {
 		return takeVector(f, &m.Horizon)
 	case helloRoot:
 		return takeArray(f, m.Root[:])
+	case helloSendsOnly:
+		return takeBool(f, &m.SendsOnly)
 	}
 	return nil
 }

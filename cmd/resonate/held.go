@@ -21,7 +21,8 @@ func heldCommand() command {
 		long: `A burst that deletes or rewrites a large part of the folder (-hold of the daemon), and what a crash left in
 doubt, is not passed on before somebody has looked at it. "approve" lets it go, "revert" brings back what was
 there, which takes a peer that has it: "resonate wait" returns when it is done. Without paths both mean everything
-that is held.`,
+that is held. On a node that only receives, what is changed in its folder is held, too: "revert" undoes it, and
+moves what is new to the history; nothing is approved there.`,
 		define: func(set *flag.FlagSet, c console) action {
 			dir, asJSON := dirFlag(set), jsonFlag(set)
 			return func(ctx context.Context, operands []string) error {

@@ -79,6 +79,26 @@ func TestRenderStatusIsShort(t *testing.T) {
 	}
 }
 
+func TestRenderModes(t *testing.T) {
+	s := control.Status{
+		Mode: "send", Untaken: make([]control.Untaken, 11), UntakenMore: 1,
+		Peers: []control.Peer{{ID: "p", State: "connected", SendsOnly: true, InSync: true}},
+	}
+	s.Untaken[0] = control.Untaken{Path: "a\x1b", Peer: "nas"}
+	text := renderStatus(s, noon)
+	for _, want := range []string{
+		"mode       this node only sends", "not taken (12)", "12 changes of peers are not taken: this node only sends", "\"a\\x1b\"  (nas)",
+		"and 2 more (see: resonate status -json)", "in sync, only sends",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if text := renderStatus(control.Status{Mode: "both"}, noon); strings.Contains(text, "mode") || strings.Contains(text, "taken") {
+		t.Errorf("without a mode: got\n%s", text)
+	}
+}
+
 func TestTimedOut(t *testing.T) {
 	rows := map[string]string{
 		"timed out": "timed out after 2s", "a is held\ntimed out": "timed out after 2s: a is held",

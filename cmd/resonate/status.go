@@ -61,6 +61,9 @@ func renderStatus(s control.Status, now time.Time) string {
 	}
 	line("folder", "%s  (id %s, %s)", shown(s.Folder.Path), s.Folder.ID, shared)
 	line("state", "%s", harmless(s.State))
+	if way := modeWord(s.Mode); way != "" {
+		line("mode", "%s", way)
+	}
 	if s.Progress != nil {
 		line("", "%s", renderProgress(*s.Progress, barWidth))
 	}
@@ -75,8 +78,20 @@ func renderStatus(s control.Status, now time.Time) string {
 	renderWatch(&b, s.Watch)
 	renderPeers(&b, s.Peers, now)
 	renderHeld(&b, s.Held, s.HeldMore)
+	renderUntaken(&b, s.Untaken, s.UntakenMore)
 	renderProblems(&b, s.Problems, s.ProblemsMore)
 	return b.String()
+}
+
+// modeWord tells which way changes go, where that is not both.
+func modeWord(mode string) string {
+	switch mode {
+	case "send":
+		return "this node only sends: nothing of the peers' is taken"
+	case "receive":
+		return "this node only receives: what is changed here is held"
+	}
+	return ""
 }
 
 func renderWatch(b *strings.Builder, w control.Watch) {
@@ -103,6 +118,9 @@ func renderPeers(b *strings.Builder, peers []control.Peer, now time.Time) {
 		parts := []string{fmt.Sprintf("%s for %s", harmless(p.State), formatSpan(now.Sub(p.Since)))}
 		if p.State == "connected" {
 			parts = append(parts, peerWork(p))
+		}
+		if p.SendsOnly {
+			parts = append(parts, "only sends")
 		}
 		if p.RTTMillis > 0 {
 			parts = append(parts, fmt.Sprintf("round trip %.1f ms", p.RTTMillis))
@@ -165,6 +183,24 @@ func renderHeld(b *strings.Builder, held []control.Held, more int) {
 		}
 	}
 	renderMore(b, more, "resonate held")
+}
+
+func renderUntaken(b *strings.Builder, untaken []control.Untaken, more int) {
+	if len(untaken) == 0 {
+		return
+	}
+	all := len(untaken) + more
+	fmt.Fprintf(b, "\nnot taken (%s)\n", thousands(all))
+	verb := "are"
+	if all == 1 {
+		verb = "is"
+	}
+	fmt.Fprintf(b, "  %s of peers %s not taken: this node only sends; run it without -mode send to take them\n", formatCount(all, "change", "changes"), verb)
+	more += max(0, len(untaken)-heldShown)
+	for _, u := range untaken[:min(len(untaken), heldShown)] {
+		fmt.Fprintf(b, "      %s  (%s)\n", shown(u.Path), shown(u.Peer))
+	}
+	renderMore(b, more, "resonate status -json")
 }
 
 func renderProblems(b *strings.Builder, problems []control.Problem, more int) {
