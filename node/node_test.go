@@ -333,6 +333,21 @@ func TestForget(t *testing.T) {
 	if got, _ := os.ReadFile(filepath.Join(a.dir, "f")); string(got) != "base" {
 		t.Errorf("a forgotten node's change came through: %q", got)
 	}
+	if err := os.Remove(filepath.Join(a.dir, "g")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a deletion does not wait for a forgotten node", func() string {
+		for _, m := range []*machine{a, c} {
+			page, err := m.Replica().Tree(t.Context(), control.TreeQuery{Deleted: true})
+			if err != nil {
+				return err.Error()
+			}
+			if i := slices.IndexFunc(page.Entries, func(e control.TreeEntry) bool { return e.Path == "g" }); i >= 0 {
+				return fmt.Sprintf("%s has %+v", m.name, page.Entries[i])
+			}
+		}
+		return ""
+	})
 	if _, err := a.Forget(t.Context(), "nobody"); !errors.Is(err, control.ErrNotFound) {
 		t.Errorf("forget nobody: got %v", err)
 	}
