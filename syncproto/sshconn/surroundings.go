@@ -2,6 +2,7 @@ package sshconn
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"time"
 )
@@ -42,8 +43,23 @@ func (now surroundings) news(then surroundings) string {
 	return ""
 }
 
+// lost tells whether an address that was this machine's is so no longer.
+func (now surroundings) lost(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || tcp.IP.IsLoopback() { // of which all belong to the machine, and one is listed
+		return false
+	}
+	for a := range now.addrs {
+		if ip, _, err := net.ParseCIDR(a); err == nil && ip.Equal(tcp.IP) {
+			return false
+		}
+	}
+	return true
+}
+
 // watchSurroundings has the network tried anew, as soon as it may be another one:
-// what is not connected is dialled, and sessions must show that they live.
+// what is not connected is dialled, and sessions must show that they live. One
+// whose own address has gone, while another came, cannot.
 func (m *Mesh) watchSurroundings(ctx context.Context) {
 	e := m.endpoint
 	ticker := time.NewTicker(e.timing.look)
@@ -58,18 +74,22 @@ func (m *Mesh) watchSurroundings(ctx context.Context) {
 		now := e.lookAround()
 		if news := now.news(then); news != "" {
 			e.log.Debug("the network may have changed", "why", news)
-			m.tryAnew()
+			m.tryAnew(now)
 		}
 		then = now
 	}
 }
 
-func (m *Mesh) tryAnew() {
+func (m *Mesh) tryAnew(now surroundings) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.eachDialler((*dialler).hurry)
 	for _, c := range m.claims {
-		if c.session != nil {
+		switch {
+		case c.session == nil:
+		case now.lost(c.control.conn.LocalAddr()):
+			c.session.end(fmt.Errorf("%w: this machine has the address %s no longer", ErrGone, c.control.conn.LocalAddr()))
+		default:
 			c.session.probe()
 		}
 	}

@@ -2,6 +2,7 @@ package sshconn
 
 import (
 	"errors"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -101,6 +102,22 @@ func TestDeadSessionIsFoundAfterAMove(t *testing.T) {
 	}
 	if took := time.Since(began); took < 200*time.Millisecond || took > 5*time.Second {
 		t.Errorf("noticed after %v", took)
+	}
+}
+
+func TestSessionOfALostAddressEndsAtOnce(t *testing.T) {
+	var moved elsewhere
+	a := listenTest(t, newTestIdentity(t), "0.0.0.0:0", trustAll).run(t)
+	addr := net.JoinHostPort(outsideAddress(t), portOf(t, a.Addr()))
+	b := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll, moved.option).run(t, addr)
+	s := b.next(t)
+	began := time.Now()
+	moved.move()
+	if err := wantEnd(t, s); !errors.Is(err, ErrGone) || !strings.Contains(err.Error(), "no longer") {
+		t.Errorf("got %v, want ErrGone and the address", err)
+	}
+	if took := time.Since(began); took > answerTime/2 {
+		t.Errorf("ended after %v", took)
 	}
 }
 
