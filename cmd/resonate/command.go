@@ -45,6 +45,8 @@ func commands() []command {
 		historyCommand(),
 		restoreCommand(),
 		heldCommand(),
+		pauseCommand(),
+		resumeCommand(),
 		ignoreCommand(),
 		treeCommand(),
 		whyCommand(),
