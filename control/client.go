@@ -108,6 +108,20 @@ func (c *Client) Revert(ctx context.Context, paths []string) (int, error) {
 	return n.Paths, err
 }
 
+// Pause implements [Daemon].
+func (c *Client) Pause(ctx context.Context, length time.Duration) (Paused, error) {
+	var p Paused
+	err := c.call(ctx, http.MethodPost, routePause, url.Values{"for": {length.String()}}, &p)
+	return p, err
+}
+
+// Resume implements [Daemon].
+func (c *Client) Resume(ctx context.Context) (bool, error) {
+	var was resumed
+	err := c.call(ctx, http.MethodPost, routeResume, nil, &was)
+	return was.Paused, err
+}
+
 // Ignored implements [Daemon].
 func (c *Client) Ignored(ctx context.Context) ([]Pattern, error) {
 	var patterns []Pattern

@@ -22,6 +22,8 @@ var (
 	ErrTimeout = errors.New("timed out")
 	// ErrBadArgument: the request itself is wrong, whatever the state of the folder.
 	ErrBadArgument = errors.New("bad argument")
+	// ErrPaused: the node is paused, so that no peer will have anything before it is resumed.
+	ErrPaused = errors.New("this node is paused")
 	// ErrNoDaemon: nobody answers at the socket. Only [Client] returns it.
 	ErrNoDaemon = errors.New("no daemon is running")
 	// ErrInUse: a live daemon answers at the socket already. Only [Listen] returns it.
@@ -34,7 +36,7 @@ type Daemon interface {
 	// Status describes the node at this moment. It does not wait for work in progress.
 	Status(ctx context.Context) (Status, error)
 	// Wait returns when all connected peers have everything that is in the folder now, or what is at and
-	// below path. When ctx's deadline passes first, the error is ErrTimeout.
+	// below path. When ctx's deadline passes first, the error is ErrTimeout; when the node is paused, ErrPaused.
 	Wait(ctx context.Context, path string) error
 	// History lists what is kept at and below path, or of everything: by path, the newest first of each.
 	History(ctx context.Context, path string) ([]Kept, error)
@@ -47,6 +49,10 @@ type Daemon interface {
 	Approve(ctx context.Context, paths []string) (int, error)
 	// Revert undoes the held changes of the given paths, of all with none given, and tells how many.
 	Revert(ctx context.Context, paths []string) (int, error)
+	// Pause ends all exchange with peers for so long, with 0 until Resume. While it is paused, it sets another end.
+	Pause(ctx context.Context, length time.Duration) (Paused, error)
+	// Resume ends a pause, and tells whether there was one.
+	Resume(ctx context.Context) (bool, error)
 	// Ignored lists the ignore patterns of this machine alone, in the order in which they count.
 	Ignored(ctx context.Context) ([]Pattern, error)
 	// Ignore adds patterns to these, and Unignore takes some out; both tell how many were not (or were) there.

@@ -32,6 +32,7 @@ type fake struct {
 	why      Why
 	reports  []CheckReport
 	patterns []Pattern
+	paused   Paused
 	err      error
 	block    bool // Wait blocks until its ctx ends
 
@@ -103,6 +104,16 @@ func (f *fake) Check(_ context.Context, o CheckOptions, report func(CheckReport)
 	return f.err
 }
 
+func (f *fake) Pause(_ context.Context, length time.Duration) (Paused, error) {
+	f.note("pause %v", length)
+	return f.paused, f.err
+}
+
+func (f *fake) Resume(context.Context) (bool, error) {
+	f.note("resume")
+	return true, f.err
+}
+
 func (f *fake) Ignored(context.Context) ([]Pattern, error) { return f.patterns, f.err }
 
 func (f *fake) Ignore(_ context.Context, patterns []string) (int, error) {
@@ -163,7 +174,7 @@ func fullStatus() Status {
 		MessagesSent: 1, MessagesReceived: 2, BytesSent: 3, BytesReceived: 4, KeepalivesSent: 5, KeepalivesReceived: 6,
 		Held: []Held{{"a\xff", "deleted", "burst", "approve", at}}, HeldMore: 7,
 		Problems: []Problem{{"b\xfe", "no permission", "chmod", at}}, ProblemsMore: 8,
-		Untaken: []Untaken{{"c\xfd", "nas"}}, UntakenMore: 11, Mode: "send",
+		Untaken: []Untaken{{"c\xfd", "nas"}}, UntakenMore: 11, Mode: "send", Paused: &Paused{at, &at},
 		Watch:    Watch{Mode: "mixed", Directories: 9, Uncovered: []string{"x"}, Cause: "limit", Remedy: "sysctl", Overflows: 10},
 		Progress: &Progress{"scan", 1, 2, 3, 4, 5.5, 6.5},
 	}
@@ -177,6 +188,7 @@ func TestRoundTrip(t *testing.T) {
 		held:   []Held{{"a", "rewritten", "c", "r", at}},
 
 		patterns: []Pattern{{"*.log"}, {"\xff/"}},
+		paused:   Paused{at, &at},
 	}
 	c := start(t, socketName(t), f)
 	ctx := t.Context()
@@ -211,13 +223,19 @@ func TestRoundTrip(t *testing.T) {
 	if got, err := c.Unignore(ctx, []string{"x"}); err != nil || got != 1 {
 		t.Errorf("Unignore: got %d, %v, want 1", got, err)
 	}
+	if got, err := c.Pause(ctx, 90*time.Second); err != nil || !reflect.DeepEqual(got, f.paused) {
+		t.Errorf("Pause: got %+v, %v, want %+v", got, err, f.paused)
+	}
+	if got, err := c.Resume(ctx); err != nil || !got {
+		t.Errorf("Resume: got %v, %v, want that it was paused", got, err)
+	}
 	if err := c.Wait(ctx, "d"); err != nil {
 		t.Errorf("Wait: %v", err)
 	}
 	want := []string{
 		`history "n\xc3.txt"`, `restore "n\xc3.txt" 2026-01-02T03:04:05.000000006Z`, `restore "a b/&=?" 0001-01-01T00:00:00Z`,
 		`approve ["x" "y\xff"]`, `revert []`,
-		`ignore ["a b" "!y\xff"]`, `unignore ["x"]`, `wait "d"`,
+		`ignore ["a b" "!y\xff"]`, `unignore ["x"]`, "pause 1m30s", "resume", `wait "d"`,
 	}
 	if !reflect.DeepEqual(f.asked, want) {
 		t.Errorf("the daemon was asked\n%q\nwant\n%q", f.asked, want)
@@ -243,13 +261,13 @@ func TestEmptyListsAreNotNull(t *testing.T) {
 func TestErrorsSurvive(t *testing.T) {
 	f := &fake{}
 	c := start(t, socketName(t), f)
-	for _, sent := range []error{ErrNotFound, ErrTimeout, ErrBadArgument, errors.New("disk is full")} {
+	for _, sent := range []error{ErrNotFound, ErrTimeout, ErrBadArgument, ErrPaused, errors.New("disk is full")} {
 		f.err = fmt.Errorf("restore a.txt: %w", sent)
 		_, err := c.Restore(t.Context(), "a.txt", time.Time{})
 		if err == nil || err.Error() != f.err.Error() {
 			t.Errorf("%v: got %q, want the daemon's words %q", sent, err, f.err)
 		}
-		for _, kind := range []error{ErrNotFound, ErrTimeout, ErrBadArgument} {
+		for _, kind := range []error{ErrNotFound, ErrTimeout, ErrBadArgument, ErrPaused} {
 			if got, want := errors.Is(err, kind), sent == kind; got != want {
 				t.Errorf("errors.Is(%q, %q): got %v, want %v", err, kind, got, want)
 			}

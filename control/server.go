@@ -66,6 +66,8 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET "+routeHeld, s.answer(s.held))
 	mux.HandleFunc("POST "+routeApprove, s.answer(s.onPaths(s.d.Approve)))
 	mux.HandleFunc("POST "+routeRevert, s.answer(s.onPaths(s.d.Revert)))
+	mux.HandleFunc("POST "+routePause, s.answer(s.pause))
+	mux.HandleFunc("POST "+routeResume, s.answer(s.resume))
 	mux.HandleFunc("GET "+routeTree, s.answer(s.tree))
 	mux.HandleFunc("GET "+routeWhy, s.answer(s.why))
 	mux.HandleFunc("POST "+routeCheck, s.check)
@@ -160,6 +162,20 @@ func (s *server) onPaths(do func(context.Context, []string) (int, error)) call {
 		n, err := do(r.Context(), r.Form["path"])
 		return counted{n}, err
 	}
+}
+
+// pause takes "for" (a Go duration; "0s" has no end).
+func (s *server) pause(r *http.Request) (any, error) {
+	length, err := time.ParseDuration(r.Form.Get("for"))
+	if err != nil {
+		return nil, fmt.Errorf("read for %q: %w: %w", r.Form.Get("for"), err, ErrBadArgument)
+	}
+	return orError(s.d.Pause(r.Context(), length))
+}
+
+func (s *server) resume(r *http.Request) (any, error) {
+	was, err := s.d.Resume(r.Context())
+	return resumed{was}, err
 }
 
 func (s *server) ignored(r *http.Request) (any, error) {

@@ -12,9 +12,10 @@ type Status struct {
 	Folder  Folder    `json:"folder"`
 	Listen  string    `json:"listen"` // HOST:PORT, with the port that was really taken
 	// State is one of "in sync", "syncing", "scanning", "no peer connected" (there are some, all away),
-	// "alone" (none was ever named), "held", "forgotten" (no member any more), or "stopped: " with the cause.
-	State string `json:"state"`
-	Mode  string `json:"mode"` // "both", "send", "receive": which way changes go
+	// "alone" (none was ever named), "held", "paused", "forgotten" (no member any more), or "stopped: " with the cause.
+	State  string  `json:"state"`
+	Mode   string  `json:"mode"` // "both", "send", "receive": which way changes go
+	Paused *Paused `json:"paused,omitempty"`
 
 	Roots       Roots `json:"roots"`
 	Files       int   `json:"files"`
@@ -79,6 +80,12 @@ type Peer struct {
 type Work struct {
 	Files int   `json:"files"`
 	Bytes int64 `json:"bytes"`
+}
+
+// Paused is a time without any exchange with peers.
+type Paused struct {
+	Since time.Time  `json:"since"`
+	Until *time.Time `json:"until,omitempty"` // nil: until it is resumed
 }
 
 // Held is a change that waits for the user's word.

@@ -15,6 +15,8 @@ const (
 	routeHeld    = "/v1/held"
 	routeApprove = "/v1/held/approve"
 	routeRevert  = "/v1/held/revert"
+	routePause   = "/v1/pause"
+	routeResume  = "/v1/resume"
 	routeTree    = "/v1/tree"
 	routeWhy     = "/v1/why"
 	routeCheck   = "/v1/check"
@@ -27,6 +29,11 @@ const (
 // counted is the answer to approve, revert, ignore and unignore.
 type counted struct {
 	Paths int `json:"paths"`
+}
+
+// resumed is the answer to resume.
+type resumed struct {
+	Paused bool `json:"was_paused"`
 }
 
 // failure is the body of every answer that is not 200.
@@ -44,6 +51,7 @@ var codes = []struct {
 	{ErrNotFound, "not_found", http.StatusNotFound},
 	{ErrTimeout, "timeout", http.StatusGatewayTimeout},
 	{context.DeadlineExceeded, "timeout", http.StatusGatewayTimeout},
+	{ErrPaused, "paused", http.StatusConflict},
 	{ErrBadArgument, "bad_argument", http.StatusBadRequest},
 }
 

@@ -41,6 +41,9 @@ func (r *Replica) status(s *control.Status, network []control.Peer) {
 	s.Peers = r.peerList(network, root.State)
 	r.traffic(s)
 	s.Mode = r.o.Mode.String()
+	if r.paused != nil {
+		s.Paused = r.paused.forUser()
+	}
 	s.Held, s.HeldMore = cutTo(r.heldList(), maxListed)
 	s.Untaken, s.UntakenMore = r.untakenList()
 	problems := make([]control.Problem, 0, len(r.problems)+len(r.refused))
@@ -79,6 +82,8 @@ func (r *Replica) stateOf(s *control.Status) string {
 		}
 	}
 	switch {
+	case r.paused != nil:
+		return "paused"
 	case !r.scanned:
 		return "scanning"
 	case r.cluster.Forgotten(members.ID(r.self)):
@@ -254,6 +259,9 @@ func waitEnded(ctx context.Context, err error) error {
 
 // answerWaiters lets those go whose wait is over.
 func (r *Replica) answerWaiters() {
+	if r.paused != nil {
+		r.endWaits()
+	}
 	r.waiters = slices.DeleteFunc(r.waiters, func(w *waiter) bool {
 		if r.missingFor(w) != nil {
 			r.wakeIn(20 * time.Millisecond)

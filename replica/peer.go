@@ -129,7 +129,7 @@ func (r *Replica) serve(ctx context.Context, p *peer, hello *syncproto.Hello) er
 		return err
 	}
 	var forgotten *ForgottenError
-	if cause := context.Cause(ctx); errors.Is(cause, errRetry) || errors.As(cause, &forgotten) {
+	if cause := context.Cause(ctx); errors.Is(cause, errRetry) || errors.As(cause, &forgotten) || errors.As(cause, new(*pausedError)) {
 		return cause
 	}
 	return nil
@@ -206,7 +206,12 @@ func (r *Replica) shakeHands(ctx context.Context, p *peer) (_ *syncproto.Hello, 
 		}
 	}()
 	var mine *syncproto.Hello
-	if err := r.do(ctx, func() { mine = r.hello(p) }); err != nil {
+	doErr := r.do(ctx, func() {
+		if mine = r.hello(p); r.paused != nil {
+			err = r.whyPaused()
+		}
+	})
+	if err = errors.Join(doErr, err); err != nil {
 		return nil, err
 	}
 	if err := p.conn.Send(mine); err != nil {
@@ -360,6 +365,10 @@ func (r *Replica) adoptFolder(id reconcile.FolderID) error {
 
 // join begins a session in the loop.
 func (r *Replica) join(p *peer, h *syncproto.Hello) {
+	if r.paused != nil { // since the hellos
+		p.cancel(r.whyPaused())
+		return
+	}
 	if old := r.peers[p.id]; old != nil {
 		old.cancel(errors.New("replaced by a newer session"))
 	}
@@ -395,19 +404,24 @@ func (r *Replica) part(p *peer, left []*fetchJob, err error) {
 	if r.peers[p.id] != p {
 		return
 	}
-	delete(r.peers, p.id)
-	for path, queue := range r.incoming {
-		for _, in := range queue {
-			in.acks = dropAcks(in.acks, p)
-		}
-		r.resume(path)
-	}
+	r.parted(p)
 	if r.ctx.Err() == nil {
 		cause := "it has left"
 		if err != nil && !errors.Is(err, io.EOF) {
 			cause = err.Error()
 		}
 		r.log.Info("disconnected", "peer", p.id.Short(), "name", p.name, "cause", cause)
+	}
+}
+
+// parted forgets a peer: what it has announced is not waited for any more.
+func (r *Replica) parted(p *peer) {
+	delete(r.peers, p.id)
+	for path, queue := range r.incoming {
+		for _, in := range queue {
+			in.acks = dropAcks(in.acks, p)
+		}
+		r.resume(path)
 	}
 }
 

@@ -115,6 +115,7 @@ type state struct {
 	ownContent
 	prefetching
 
+	paused     *pause              // nil: it is not
 	leftovers  map[string]leftover // by temporary file
 	commit     committing
 	problems   map[string]*control.Problem
@@ -165,7 +166,7 @@ func Open(o Options) (*Replica, error) {
 		return nil, err
 	}
 	r.learnNames()
-	if err := errors.Join(r.loadMembers(), r.load(), r.openShelf()); err != nil {
+	if err := errors.Join(r.loadMembers(), r.load(), r.openShelf(), r.loadPause()); err != nil {
 		r.closeFiles()
 		return nil, err
 	}
@@ -302,6 +303,7 @@ func (r *Replica) turn(now time.Time) {
 	if r.scanned && r.unclean && len(r.hashing) == 0 {
 		r.unclean = false // what changes from now on, somebody changed
 	}
+	r.endPause(now)
 	r.flush(now)
 	r.retryShelved()
 	r.closeBuilds(now)

@@ -291,7 +291,7 @@ func (r *Replica) advance(path string, now time.Time) {
 }
 
 // outdated tells whether an incoming version need not be waited for any more: the next in the queue has seen it, or nobody
-// who announced it is left. Who has it will announce it again; who went down before writing it down has never had it.
+// who announced it is left, or nothing is to come in for now. Who has it will announce it again; who went down before writing it down has never had it.
 func (r *Replica) outdated(in *incoming) bool {
 	for _, next := range r.incoming[in.path][1:] {
 		if next.theirs.Version.Vector.Compare(in.theirs.Version.Vector) == merkle.After {
@@ -301,7 +301,8 @@ func (r *Replica) outdated(in *incoming) bool {
 	if in.reinstate || in.absent || in.refit {
 		return false
 	}
-	if in.temp != "" || len(in.from) == 0 || slices.ContainsFunc(in.from, func(p *peer) bool { return r.peers[p.id] == p }) {
+	wanted := in.temp != "" || len(in.from) == 0 || slices.ContainsFunc(in.from, func(p *peer) bool { return r.peers[p.id] == p })
+	if wanted && r.paused == nil {
 		return false
 	}
 	for _, p := range r.peers {

@@ -58,6 +58,8 @@ func commands() []command {
 		historyCommand(),
 		restoreCommand(),
 		heldCommand(),
+		pauseCommand(),
+		resumeCommand(),
 		ignoreCommand(),
 		treeCommand(),
 		whyCommand(),

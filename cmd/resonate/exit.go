@@ -59,7 +59,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &usage), errors.Is(err, control.ErrBadArgument):
 		return exitUsage
-	case errors.Is(err, control.ErrTimeout):
+	case errors.Is(err, control.ErrTimeout), errors.Is(err, control.ErrPaused):
 		return exitTimeout
 	case errors.Is(err, control.ErrNoDaemon):
 		return exitNoDaemon

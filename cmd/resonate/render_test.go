@@ -99,6 +99,21 @@ func TestRenderModes(t *testing.T) {
 	}
 }
 
+func TestRenderPaused(t *testing.T) {
+	until := noon.Add(time.Hour)
+	for _, row := range []struct {
+		paused control.Paused
+		want   string
+	}{
+		{control.Paused{Since: noon.Add(-time.Minute)}, "\n           for 1 min 0 s, until: resonate resume\n"},
+		{control.Paused{Since: noon, Until: &until}, "\n           for 0 ms until 2026-11-02 13:00:00, or: resonate resume\n"},
+	} {
+		if text := renderStatus(control.Status{State: "paused", Paused: &row.paused}, noon); !strings.Contains(text, row.want) {
+			t.Errorf("no %q in\n%s", row.want, text)
+		}
+	}
+}
+
 func TestTimedOut(t *testing.T) {
 	rows := map[string]string{
 		"timed out": "timed out after 2s", "a is held\ntimed out": "timed out after 2s: a is held",

@@ -61,6 +61,9 @@ func renderStatus(s control.Status, now time.Time) string {
 	}
 	line("folder", "%s  (id %s, %s)", shown(s.Folder.Path), s.Folder.ID, shared)
 	line("state", "%s", harmless(s.State))
+	if s.Paused != nil {
+		line("", "for %s%s", formatSpan(now.Sub(s.Paused.Since)), untilWords(*s.Paused, now.Location()))
+	}
 	if way := modeWord(s.Mode); way != "" {
 		line("mode", "%s", way)
 	}

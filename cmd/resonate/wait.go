@@ -17,7 +17,8 @@ func waitCommand() command {
 		operands: "[PATH] [-timeout T]",
 		short:    "wait until all connected peers have everything, or PATH",
 		long: `Returns when all connected peers have what is in the folder now, or what is at and below PATH. Where peers are
-named, one of them must be connected. After the time given, it says what is missing and exits with 3.`,
+named, one of them must be connected. After the time given, it says what is missing and exits with 3; at once on a
+node that is paused.`,
 		define: func(set *flag.FlagSet, c console) action {
 			dir := dirFlag(set)
 			timeout := duration(time.Minute)
@@ -34,8 +35,11 @@ named, one of them must be connected. After the time given, it says what is miss
 					ctx, cancel := context.WithTimeout(ctx, time.Duration(timeout))
 					defer cancel()
 					err = client.Wait(ctx, path)
-					if errors.Is(err, control.ErrTimeout) {
+					switch {
+					case errors.Is(err, control.ErrTimeout):
 						return stateError{"wait for the peers", timedOut(err, timeout), "see what is missing: resonate status"}
+					case errors.Is(err, control.ErrPaused):
+						return stateError{"wait for the peers", err, "resonate resume"}
 					}
 					return err
 				})
