@@ -76,7 +76,7 @@ type Agreed struct {
 	Xattrs  []string   `json:"xattrs,omitempty"` // their names
 	Owner   string     `json:"owner,omitempty"`
 	Link    string     `json:"link,omitempty"` // of a file with several names: what its names share
-	Entry   string     `json:"entry"` // hash over all of the entry: equal on all nodes that have this version
+	Entry   string     `json:"entry"`          // hash over all of the entry: equal on all nodes that have this version
 	Author  StampOf    `json:"author"`
 	Content StampOf    `json:"content"`                   // the operation that made the content: another than Author where that changed metadata alone
 	Token   string     `json:"token"`                     // GENERATION.INDEX of the lock it was made under; "0": none
