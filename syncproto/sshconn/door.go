@@ -17,6 +17,7 @@ const (
 	newRate        = 5 // connections a second from one source, after a burst
 	newBurst       = 20
 	maxSources     = 1024
+	sourcesLooked  = 8
 	leastStay      = 100 * time.Millisecond // of one of this machine, before another one may displace it
 )
 
@@ -156,28 +157,28 @@ func (d *door) victim(ofItsSource bool, now time.Time) *guest {
 	return out
 }
 
-// limiter gives the token bucket of a source. Of too many sources, those are
-// forgotten that have a full one, and then any: the buckets are for the many
-// connections of few, the number of all is bounded anyway.
+// limiter gives the token bucket of a source. Where there are too many sources one
+// is forgotten, of a few at random that which is least in want of it: the buckets
+// are for the many connections of few, the number of all is bounded anyway.
 func (d *door) limiter(source netip.Prefix) *rate.Limiter {
 	if l := d.sources[source]; l != nil {
 		return l
 	}
-	if len(d.sources) >= maxSources {
-		for s, l := range d.sources {
-			if l.Tokens() >= newBurst {
-				delete(d.sources, s)
-			}
-		}
-		for s := range d.sources {
-			if len(d.sources) < maxSources {
-				break
-			}
-			delete(d.sources, s)
-		}
-	}
 	if d.sources == nil {
 		d.sources = make(map[netip.Prefix]*rate.Limiter)
+	}
+	if len(d.sources) >= maxSources {
+		var fullest netip.Prefix
+		most, looked := -1.0, 0
+		for s, l := range d.sources { // in random order, says the language
+			if tokens := l.Tokens(); tokens > most {
+				fullest, most = s, tokens
+			}
+			if looked++; looked == sourcesLooked {
+				break
+			}
+		}
+		delete(d.sources, fullest)
 	}
 	l := rate.NewLimiter(newRate, newBurst)
 	d.sources[source] = l

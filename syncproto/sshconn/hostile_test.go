@@ -205,10 +205,11 @@ func (f *fortress) report(t *testing.T) report {
 	return r
 }
 
-// Bounds of what an attack may cost, beyond what two nodes in peace have: four
-// goroutines and 200 KiB for each connection in its handshake.
+// Bounds of what an attack may cost, beyond what two nodes in peace have: eight
+// goroutines and 200 KiB for each connection in its handshake, as some are on their
+// way out.
 const (
-	siegeGoroutines = 4 * maxHandshakes
+	siegeGoroutines = 8 * maxHandshakes
 	siegeHeap       = maxHandshakes * 200 << 10
 )
 

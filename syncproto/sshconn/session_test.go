@@ -155,7 +155,7 @@ func TestServeErrorIsTold(t *testing.T) {
 }
 
 func TestIdleTraffic(t *testing.T) {
-	const interval = 200 * time.Millisecond // a busy machine must not look dead
+	const interval = 500 * time.Millisecond // a busy machine must not look dead
 	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll, keepaliveOf(interval)).run(t)
 	p := newProxy(t, a.addr())
 	b := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll, keepaliveOf(interval)).run(t, p.addr())
