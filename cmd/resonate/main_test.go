@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +23,9 @@ func TestMain(m *testing.M) {
 type noLeaks struct{ m *testing.M }
 
 func (n noLeaks) Run() int {
+	// Where hangups are ignored, as under nohup(1), the daemons that tests start would ignore them, too. What this process takes notice of is
+	// as usual in those.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	code := n.m.Run()
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
