@@ -69,12 +69,13 @@ func newMachine(t *testing.T, name string, files map[string]string) *machine {
 
 func (m *machine) start() {
 	m.t.Helper()
-	n, err := Open(Options{
-		Folder: replica.Options{
-			Dir: m.dir, StateHome: filepath.Join(m.home, "state"), Version: "test",
-			Log: slog.New(slog.NewTextHandler(&m.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		},
-		ConfigHome: filepath.Join(m.home, "config"), Listen: "127.0.0.1", Peers: m.peers,
+	var n *Node
+	var err error
+	eventually(m.t, "the folder is given back", func() string { // a run that had to end may not have waited for the disk
+		if n, err = m.open(); err != nil && strings.Contains(err.Error(), "in use by another resonate") {
+			return err.Error()
+		}
+		return ""
 	})
 	if err != nil {
 		m.t.Fatalf("open %s: %v", m.name, err)
@@ -94,6 +95,16 @@ func (m *machine) start() {
 		if m.t.Failed() {
 			m.t.Logf("log of %s:\n%s", m.name, &m.log)
 		}
+	})
+}
+
+func (m *machine) open() (*Node, error) {
+	return Open(Options{
+		Folder: replica.Options{
+			Dir: m.dir, StateHome: filepath.Join(m.home, "state"), Version: "test",
+			Log: slog.New(slog.NewTextHandler(&m.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		},
+		ConfigHome: filepath.Join(m.home, "config"), Listen: "127.0.0.1", Peers: m.peers,
 	})
 }
 

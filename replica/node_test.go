@@ -95,9 +95,16 @@ func startNode(t *testing.T, name string, tr tree) *node {
 // start opens and runs the replica.
 func (n *node) start() {
 	n.t.Helper()
-	if err := n.tryStart(); err != nil {
-		n.t.Fatalf("open %s: %v", n.name, err)
-	}
+	eventually(n.t, "the folder is given back", func() string { // a run that had to end may not have waited for the disk
+		err := n.tryStart()
+		if err != nil && strings.Contains(err.Error(), "in use by another resonate") {
+			return err.Error()
+		}
+		if err != nil {
+			n.t.Fatalf("open %s: %v", n.name, err)
+		}
+		return ""
+	})
 }
 
 func (n *node) tryStart() error {

@@ -248,6 +248,10 @@ func (r *Replica) end(clean bool) error {
 	case <-time.After(endTime):
 		r.log.Warn("the disk is busy: the rest is written down at the next start")
 		r.abandoned = true
+		go func() { // ends with the disk's work, or the process
+			<-done
+			r.giveBack()
+		}()
 		return nil
 	}
 }
@@ -398,8 +402,13 @@ func (r *Replica) Close() { r.closeFiles() }
 
 func (r *Replica) closeFiles() {
 	if r.abandoned {
-		return // still in use: the end of the process closes them
+		return // still in use: given back when the disk has done its work
 	}
+	r.giveBack()
+}
+
+// giveBack closes all files, and lets go of the folder.
+func (r *Replica) giveBack() {
 	if r.intents != nil {
 		r.intents.Close()
 	}
