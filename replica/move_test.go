@@ -279,8 +279,9 @@ func TestRenamedWhileSent(t *testing.T) {
 			if len(got) != len(want) {
 				t.Errorf("got %d names, want %d: %v", len(got), len(want), slices.Sorted(maps.Keys(got)))
 			}
-			if sent, most := w.blocks.Load(), int64(len(long)*5/4); sent > most {
-				t.Errorf("%d bytes over block streams, want at most %d", sent, most)
+			// What is under way at a rename may be asked for again, under the other name: on a busy machine that is more.
+			if sent, most := w.blocks.Load(), int64(len(long)*2); sent >= most {
+				t.Errorf("%d bytes over block streams, want less than %d: it was sent again", sent, most)
 			}
 		})
 	}
