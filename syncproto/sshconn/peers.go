@@ -51,6 +51,9 @@ func (m *Mesh) Peers() []PeerState {
 		if !told[id] {
 			told[id] = true
 			p := m.peerState(d)
+			if left, was := m.departed[id]; was && p.Session == nil && len(d.addrs) == 0 {
+				p = left // why it is not there tells more than that it cannot be dialled
+			}
 			p.Addresses = names(d.addrs)
 			if p.Session == nil && len(d.addrs) > 0 {
 				p.Address = d.addrs[0].Name

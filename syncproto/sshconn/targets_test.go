@@ -228,3 +228,21 @@ func TestDropEndsASessionForGood(t *testing.T) {
 		}
 	}
 }
+
+// TestMemberThatHasToDialSaysWhyItIsNotThere has a member without addresses dial, and end the session with a reason: that is what is told
+// of it, rather than that it cannot be dialled.
+func TestMemberThatHasToDialSaysWhyItIsNotThere(t *testing.T) {
+	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll).run(t)
+	b := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll)
+	b.serve = func(context.Context, *Session) error { return errors.New("it is paused") }
+	a.mesh.SetMembers([]Target{{ID: b.identity.ID()}})
+	eventually(t, "the member to be one that has to dial", func() bool {
+		p := a.mesh.Peers()
+		return len(p) == 1 && errors.Is(p[0].Err, errNoAddress)
+	})
+	b.run(t, a.addr())
+	eventually(t, "the member's reason", func() bool {
+		p := a.mesh.Peers()
+		return len(p) == 1 && p[0].State == Refused && p[0].Err != nil && strings.Contains(p[0].Err.Error(), "it is paused")
+	})
+}
