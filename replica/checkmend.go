@@ -37,6 +37,9 @@ func (c *checker) mend(it checked, d *control.Difference) error {
 		default:
 			c.r.look(it.path, false)
 			d.Repair, d.Mended = "published as a change", c.r.unpublished(it.path)
+			if c.r.held[it.path].local() {
+				d.Repair = "held: it was made here, and this node only receives"
+			}
 		}
 	})
 }

@@ -27,7 +27,8 @@ const racy = 20 * time.Millisecond
 // A hashJob is one file to be read.
 type hashJob struct {
 	path string
-	scan bool // found by a scan, not by an event
+	size int64 // as it was found
+	scan bool  // found by a scan, not by an event
 }
 
 // A hashResult is what reading a file gave.
@@ -289,42 +290,87 @@ func (r *Replica) hash(path string, info beneath.Info, scan bool) {
 		return
 	}
 	r.hashing[path] = &hashState{info: info, waiting: r.waitsForReading(path, info.Size)}
-	r.hashQueue = append(r.hashQueue, hashJob{path, scan})
+	if job := (hashJob{path, info.Size, scan}); scan {
+		r.scanQueue = append(r.scanQueue, job)
+	} else {
+		r.hashQueue = append(r.hashQueue, job)
+	}
 	r.feedHashers()
 }
 
+// Of what a scan has found, so many files are read at a time, or so many bytes of them.
+const (
+	scanFiles = 32
+	scanBytes = 1 << 20
+)
+
 // feedHashers hands queued jobs to the readers, as many as they take.
 func (r *Replica) feedHashers() {
-	for len(r.hashQueue) > 0 {
+	r.hashQueue = feed(r.hashQueue, r.hashJobs, 1)
+	r.scanQueue = feed(r.scanQueue, r.scanJobs, scanFiles)
+}
+
+// feed hands over a queue, at most so many jobs at a time, and returns what is left of it.
+func feed(queue []hashJob, to chan<- []hashJob, most int) []hashJob {
+	for len(queue) > 0 {
+		n := 1
+		for size := queue[0].size; n < min(len(queue), most) && size+queue[n].size <= scanBytes; n++ {
+			size += queue[n].size
+		}
 		select {
-		case r.hashJobs <- r.hashQueue[0]:
-			r.hashQueue = r.hashQueue[1:]
+		case to <- queue[:n:n]:
+			queue = queue[n:]
 		default:
+			return queue
+		}
+	}
+	return queue
+}
+
+// hashers is how many goroutines read files of which events tell, and how many those that scans have found.
+func hashers() int { return max(2, runtime.NumCPU()) }
+
+// startHashers starts the readers. What scans have found has its own, so that what an event tells of does not wait for it.
+func (r *Replica) startHashers() {
+	for range hashers() {
+		r.workers.Go(func() { r.hashFrom(r.hashJobs) })
+		r.workers.Go(func() { r.hashFrom(r.scanJobs) })
+	}
+}
+
+func (r *Replica) hashFrom(jobs <-chan []hashJob) {
+	var buf []byte
+	for {
+		select {
+		case <-r.ctx.Done():
 			return
+		case batch := <-jobs:
+			var results []hashResult
+			results, buf = r.readAll(batch, buf)
+			r.post(func() {
+				for i, job := range batch {
+					r.hashed(job, results[i])
+				}
+			})
 		}
 	}
 }
 
-func (r *Replica) startHashers() {
-	for range max(2, runtime.NumCPU()) {
-		r.workers.Go(func() {
-			var buf []byte
-			for {
-				select {
-				case <-r.ctx.Done():
-					return
-				case job := <-r.hashJobs:
-					var res hashResult
-					res, buf = r.read(job.path, buf)
-					r.post(func() { r.hashed(job, res) })
-				}
-			}
-		})
+// readAll reads files that were all found by a scan, or none of them.
+func (r *Replica) readAll(batch []hashJob, buf []byte) ([]hashResult, []byte) {
+	if batch[0].scan {
+		defer r.disk.last()()
 	}
+	results := make([]hashResult, len(batch))
+	for i, job := range batch {
+		results[i], buf = r.read(job, buf)
+	}
+	return results, buf
 }
 
 // read reads a file into blocks, and tells whether it stayed the same meanwhile.
-func (r *Replica) read(path string, buf []byte) (res hashResult, _ []byte) {
+func (r *Replica) read(job hashJob, buf []byte) (res hashResult, _ []byte) {
+	path := job.path
 	f, err := r.root.OpenFile(path)
 	if err != nil {
 		return hashResult{err: err}, buf
@@ -335,7 +381,7 @@ func (r *Replica) read(path string, buf []byte) (res hashResult, _ []byte) {
 	if err != nil {
 		return hashResult{err: err}, buf
 	}
-	switch source := (cancelReader{f, r}); {
+	switch source := (cancelReader{f, r, job.scan}); {
 	case before.Size <= inlineData:
 		if res.data, err = io.ReadAll(io.LimitReader(f, inlineData+1)); err == nil {
 			res.blocks, buf, err = merkle.Split(newBytesReader(res.data), buf)
@@ -376,8 +422,9 @@ func (r *Replica) splitLong(source io.ReaderAt, size int64, grown func(merkle.Bl
 
 // cancelReader ends reading a long file when the replica stops.
 type cancelReader struct {
-	f *os.File
-	r *Replica
+	f    *os.File
+	r    *Replica
+	last bool // several goroutines may read it, each of which is to come last at the disk
 }
 
 func (c cancelReader) Read(p []byte) (int, error) {
@@ -390,6 +437,9 @@ func (c cancelReader) Read(p []byte) (int, error) {
 func (c cancelReader) ReadAt(p []byte, at int64) (int, error) {
 	if err := c.r.ctx.Err(); err != nil {
 		return 0, err
+	}
+	if c.last {
+		defer c.r.disk.last()()
 	}
 	return c.f.ReadAt(p, at)
 }

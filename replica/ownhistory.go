@@ -29,7 +29,7 @@ func (r *Replica) addKept(j *fetchJob, places map[merkle.Hash]blockCopy, have []
 		if err != nil {
 			continue // it was trimmed
 		}
-		list, err := r.splitLong(cancelReader{f, r}, k.Size, nil)
+		list, err := r.splitLong(cancelReader{f, r, false}, k.Size, nil)
 		if err != nil {
 			_ = f.Close() // was only read
 			continue

@@ -200,7 +200,7 @@ func (r *Replica) adoptPart(j *fetchJob, p *keptPart, file *os.File, have []bool
 	}
 	info, err := beneath.Fstat(file)
 	if err == nil {
-		p.list, err = r.splitLong(cancelReader{file, r}, info.Size, nil)
+		p.list, err = r.splitLong(cancelReader{file, r, false}, info.Size, nil)
 	}
 	if err != nil {
 		p.list = nil

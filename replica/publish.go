@@ -50,7 +50,8 @@ type heldChange struct {
 type publishing struct {
 	changes     map[string]*change // to be let out at the end of the turn
 	hashing     map[string]*hashState
-	hashQueue   []hashJob
+	hashQueue   []hashJob // of events
+	scanQueue   []hashJob
 	held        map[string]*heldChange
 	guard       reconcile.Guard
 	guarded     time.Time // when the last deletion or rewrite was found

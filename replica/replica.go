@@ -81,7 +81,9 @@ type Replica struct {
 
 	rules     *rules
 	own       ownFiles
-	hashJobs  chan hashJob
+	hashJobs  chan []hashJob // of events
+	scanJobs  chan []hashJob // of scans: no more of them than readers, so that the rest gathers
+	disk      diskTurn
 	splitting sync.Mutex // held by who reads a long file on all processors
 	offers    offers
 	temporary tempNames
@@ -139,7 +141,8 @@ func Open(o Options) (*Replica, error) {
 	}
 	r := &Replica{
 		o: o, log: o.Log, place: p, root: p.root, self: p.marker.node, started: time.Now(),
-		calls: make(chan func(), 256), ended: make(chan struct{}), hashJobs: make(chan hashJob, 64),
+		calls: make(chan func(), 256), ended: make(chan struct{}),
+		hashJobs: make(chan []hashJob, 64), scanJobs: make(chan []hashJob, hashers()), disk: usualTurn(),
 	}
 	r.ctx, r.stop = context.WithCancelCause(context.Background())
 	r.records = make(map[string]*record)

@@ -42,8 +42,8 @@ func (r *Replica) rest(now time.Time) {
 	r.incoming, r.inline, r.hints = shrunk(r.incoming), shrunk(r.inline), shrunk(r.hints)
 	r.timed = make(map[string]beneath.Info)
 	r.arriving = shrunk(r.arriving)
-	if len(r.hashQueue) == 0 {
-		r.hashQueue = nil
+	if len(r.hashQueue)+len(r.scanQueue) == 0 {
+		r.hashQueue, r.scanQueue = nil, nil
 	}
 	r.workers.Go(func() {
 		debug.FreeOSMemory()

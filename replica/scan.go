@@ -89,7 +89,7 @@ func (s *scan) dir(dir string) {
 	if at == "" {
 		at = "."
 	}
-	names, err := s.r.root.StatDir(at)
+	names, err := s.statDir(at)
 	if err != nil {
 		s.failed(dir, err)
 		return
@@ -112,6 +112,12 @@ func (s *scan) dir(dir string) {
 	for _, d := range dirs {
 		s.dir(d)
 	}
+}
+
+// statDir lists a directory, behind all others who want something of the disk.
+func (s *scan) statDir(dir string) ([]beneath.Stat, error) {
+	defer s.r.disk.last()()
+	return s.r.root.StatDir(dir)
 }
 
 // makeReadable is the remedy for what cannot be read.
