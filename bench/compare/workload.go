@@ -124,6 +124,9 @@ func (s *series) run(ctx context.Context, w workload, t tool) error {
 
 // step is timed, with its time and, if asked for, its bytes in the report.
 func (s *series) step(ctx context.Context, p *pair, row string, bytes bool, act func() error, want ...condition) error {
+	if err := warm(); err != nil {
+		return err
+	}
 	r, err := s.timed(ctx, p, s.size.patience, act, want...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", row, err)
