@@ -104,8 +104,8 @@ func (r *Replica) asRecorded(in *incoming) error {
 		return nil // what differs here is known, and to be displaced
 	}
 	have := r.diskAt(in.path)
-	if have.Kind == 0 && (in.theirs.Kind == merkle.File || in.theirs.Kind == merkle.Symlink) {
-		return nil // nothing is replaced by what goes in there
+	if have.Kind == 0 && r.scanned && (in.theirs.Kind == merkle.File || in.theirs.Kind == merkle.Symlink) {
+		return nil // nothing is replaced by what goes in there; before the first scan has come by, the very same may stand there
 	}
 	info, err := r.root.Lstat(in.path)
 	switch {

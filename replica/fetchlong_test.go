@@ -194,12 +194,25 @@ func TestFetchFromTwo(t *testing.T) {
 	told := make(chan struct{})
 
 	b.on("fetch.create", func() error { <-told; return nil })
-	ab, cb := connect(a, b), connect(c, b)
+	ab, cb := newWire(a, b), newWire(c, b)
+	ab.onRead, cb.onRead = waitsFor(cb), waitsFor(ab)
+	ab.restore()
+	cb.restore()
 	b.bothTold("f")
 	close(told)
 	holds(t, want, a, b, c)
 	if x, y := ab.blocks.Load(), cb.blocks.Load(); x < 1<<20 || y < 1<<20 || x+y > 13<<20 {
 		t.Errorf("%d bytes from one, %d from the other; want some from both, and no more than all", x, y)
+	}
+}
+
+// waitsFor stops what comes over one wire after some of it, until as much came over the other: how the two share the work is else a
+// matter of who runs first.
+func waitsFor(other *wire) func(int64) {
+	return func(total int64) {
+		for end := time.Now().Add(10 * time.Second); total > 2<<20 && other.blocks.Load() < 1<<20 && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
 	}
 }
 
