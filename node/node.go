@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"resonate/control"
+	"resonate/discover"
 	"resonate/members"
 	"resonate/replica"
 	"resonate/syncproto/sshconn"
@@ -34,6 +35,7 @@ type Options struct {
 	Peers      []string        // HOST:PORT, or ssh://USER@HOST/PATH
 	MaxSend    int64           // bytes a second, over all sessions together; 0: no bound
 	MaxRecv    int64
+	Discover   bool // look for members on the local network, and let them find this node
 }
 
 // A Node is one running resonate. Make it with Open, and Run it once.
@@ -49,7 +51,8 @@ type Node struct {
 
 	mu    sync.Mutex
 	reach reach
-	peers []string // as configured
+	peers []string                  // as configured
+	found map[discover.Key][]string // where members may be on the local network; in memory alone
 }
 
 var _ control.Cluster = (*Node)(nil)
@@ -106,7 +109,11 @@ func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var parts errgroup.Group
-	for _, run := range []func(context.Context) error{n.replica.Run, n.mesh.Load().Run, n.keep} {
+	runs := []func(context.Context) error{n.replica.Run, n.mesh.Load().Run, n.keep}
+	if n.o.Discover {
+		runs = append(runs, n.discover)
+	}
+	for _, run := range runs {
 		parts.Go(func() error {
 			defer cancel() // whoever ends first ends the others
 			return run(ctx)
@@ -232,7 +239,8 @@ func (n *Node) dialMembers() {
 		case m.Forgotten:
 			mesh.Drop(meshID(m.Key), n.replica.Refuses(m.ID))
 		default:
-			targets = append(targets, sshconn.Target{ID: meshID(m.Key), Addresses: m.Addresses})
+			near := n.foundAt(discover.Key(m.Key)) // what was heard a moment ago goes before what was told once
+			targets = append(targets, sshconn.Target{ID: meshID(m.Key), Addresses: slices.Concat(near, m.Addresses)})
 		}
 	}
 	if set.Forgotten(own) {
