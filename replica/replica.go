@@ -33,7 +33,7 @@ import (
 type Options struct {
 	Dir            string
 	Mode           Mode
-	KeepOwner      bool // keep owner and group, and setuid and setgid bits; needs root
+	KeepOwner      bool // keep owner and group, setuid and setgid bits, and capabilities; needs root
 	Fresh          bool // begin anew: what was agreed before is forgotten, nothing is deleted
 	Version        string
 	Burst          reconcile.Burst
