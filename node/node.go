@@ -28,7 +28,7 @@ import (
 
 // Options say which folder, and how it is connected.
 type Options struct {
-	Folder     replica.Options // without Network and MembersChanged
+	Folder     replica.Options // without Network, MembersChanged and Resumed
 	ConfigHome string          // $XDG_CONFIG_HOME
 	Listen     string          // the address without port; "": loopback until another machine is invited or joined, then all
 	Port       int             // 0: any
@@ -46,6 +46,7 @@ type Node struct {
 	endpoint   *sshconn.Endpoint
 	mesh       atomic.Pointer[sshconn.Mesh]
 	invitation members.Invitation
+	seen       *seen
 	tickets    tickets
 	changed    chan struct{} // the set of members has changed, or this node's addresses may have
 
@@ -60,7 +61,7 @@ var _ control.Cluster = (*Node)(nil)
 // Open claims the folder, makes this node known to the other daemons of its user, and listens.
 func Open(o Options) (_ *Node, err error) {
 	n := &Node{o: o, peers: o.Peers, changed: make(chan struct{}, 1), trust: sshconn.TrustFile{Path: filepath.Join(o.ConfigHome, "resonate", "trusted_keys")}}
-	n.o.Folder.Network, n.o.Folder.MembersChanged = n.network, n.wake
+	n.o.Folder.Network, n.o.Folder.MembersChanged, n.o.Folder.Resumed = n.network, n.wake, n.resumed
 	if n.replica, err = replica.Open(n.o.Folder); err != nil {
 		return nil, err
 	}
@@ -77,6 +78,9 @@ func (n *Node) connect() (err error) {
 		return fmt.Errorf("trust this node's key: %w", err)
 	}
 	if n.reach, err = loadReach(n.reachPath()); err != nil {
+		return err
+	}
+	if n.seen, err = loadSeen(n.seenPath()); err != nil {
 		return err
 	}
 	n.endpoint, err = sshconn.Listen(n.listenAt(), sshconn.Config{
@@ -194,6 +198,13 @@ func (n *Node) wake() {
 	}
 }
 
+// resumed has all peers dialled that a pause had kept away, and their back-off let wait.
+func (n *Node) resumed() {
+	if mesh := n.mesh.Load(); mesh != nil { // nil: the pause was over before the start
+		mesh.DialNow()
+	}
+}
+
 // keep has the network dial whom the set of members names, and the members know where this node is.
 func (n *Node) keep(ctx context.Context) error {
 	tick := time.NewTicker(addressInterval)
@@ -207,12 +218,21 @@ func (n *Node) keep(ctx context.Context) error {
 			}
 		}
 		n.dialMembers()
+		n.noteSeen(false)
 		select {
 		case <-ctx.Done():
+			n.noteSeen(true)
 			return nil
 		case <-n.changed:
 		case <-tick.C:
 		}
+	}
+}
+
+// noteSeen remembers who is connected.
+func (n *Node) noteSeen(end bool) {
+	if err := n.seen.note(n.mesh.Load().Peers(), time.Now(), end); err != nil {
+		n.o.Folder.Log.Warn("it cannot be written down when members were seen", "cause", err)
 	}
 }
 

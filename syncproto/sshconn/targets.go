@@ -155,6 +155,14 @@ func (m *Mesh) Drop(id NodeID, reason error) {
 	}
 }
 
+// DialNow has every peer dialled that is not connected, without waiting for the
+// pause after the last attempt.
+func (m *Mesh) DialNow() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.eachDialler((*dialler).hurry)
+}
+
 // eachDialler calls f for all diallers. The caller holds the mutex.
 func (m *Mesh) eachDialler(f func(*dialler)) {
 	for _, d := range m.peers {

@@ -251,3 +251,20 @@ func TestMemberThatHasToDialSaysWhyItIsNotThere(t *testing.T) {
 		return len(p) == 1 && p[0].State == Refused && p[0].Err != nil && strings.Contains(p[0].Err.Error(), "it is paused")
 	})
 }
+
+func TestDialNow(t *testing.T) {
+	var trusted atomic.Bool
+	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", func(ssh.PublicKey) error {
+		if trusted.Load() {
+			return nil
+		}
+		return ErrUntrusted
+	}).run(t)
+	b := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll)
+	b.timing.refused = span{time.Hour, time.Hour}
+	b.run(t, a.addr())
+	eventually(t, "b to be refused, and to rest", func() bool { return b.mesh.Peers()[0].State == Refused })
+	trusted.Store(true)
+	b.mesh.DialNow()
+	b.next(t)
+}
