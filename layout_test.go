@@ -23,7 +23,7 @@ const module = "resonate"
 var imports = map[string][]string{
 	"bench/compare": nil,
 	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica", "service"},
-	"node":          {"control", "members", "merkle", "replica", "syncproto/sshconn"},
+	"node":          {"control", "discover", "members", "merkle", "replica", "syncproto/sshconn"},
 	"replica": {
 		"beneath", "control", "ignore", "index", "members", "merkle", "reconcile", "syncproto", "syncproto/sshconn", "watcher",
 	},
@@ -35,6 +35,7 @@ var imports = map[string][]string{
 	"fusefs/foldtest":   nil, // for tests alone: no other package may import it
 	"ignore":            nil,
 	"control":           nil,
+	"discover":          nil,
 	"members":           nil,
 	"merkle":            nil,
 	"service":           nil,
@@ -47,9 +48,12 @@ var libraries = map[string][]string{
 	"github.com/fsnotify/fsnotify":                  {"watcher"},
 	"github.com/hanwen/go-fuse/v2":                  {"fusefs/foldtest"},
 	"github.com/klauspost/compress/zstd":            {"syncproto"},
+	"github.com/pion/logging":                       {"discover"},
+	"github.com/pion/mdns/v2":                       {"discover"},
 	"github.com/zeebo/blake3":                       {"merkle"},
 	"go.etcd.io/bbolt":                              {"index"},
 	"golang.org/x/crypto/ssh":                       {"syncproto/sshconn"},
+	"golang.org/x/net":                              {"discover"},
 	"golang.org/x/sync/errgroup":                    {"cmd/resonate", "node"},
 	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "control", "fusefs/foldtest", "replica", "service", "syncproto/sshconn"},
 	"golang.org/x/term":                             {"cmd/resonate"},

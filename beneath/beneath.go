@@ -91,6 +91,9 @@ type Root struct {
 	pins  pins
 
 	spelled *spellings // nil: names are as the file system has them
+
+	// Capabilities says whether XattrCapability is set where it is wanted, or refused with ErrPrivilege. Set it before use.
+	Capabilities bool
 }
 
 // Open opens the directory dir as a root. The path to it may lead through symbolic links. On Linux it needs openat2(2), and

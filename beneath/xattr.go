@@ -1,6 +1,7 @@
 package beneath
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"runtime"
@@ -32,6 +33,9 @@ const (
 	XattrDefaultACL = "system.posix_acl_default"
 	XattrCapability = "security.capability"
 )
+
+// ErrPrivilege tells that capabilities are not given to files here: whoever runs such a file has them.
+var ErrPrivilege = errors.New("it would give privileges to whoever runs the file")
 
 // OwnXattr tells whether an extended attribute belongs to the file itself, and is read and set here. All others (trusted.*, labels of
 // security modules, what a file system shows of its own state) belong to the machine: they are neither read nor touched.
@@ -158,7 +162,11 @@ func (r *Root) writeXattrs(l Label, fd int, want []Xattr) (refused []RefusedXatt
 			continue
 		}
 		err := r.At(l)
-		if err == nil {
+		switch {
+		case err != nil:
+		case x.Name == XattrCapability && !r.Capabilities:
+			err = ErrPrivilege
+		default:
 			err = setXattr(fd, x.Name, x.Value)
 		}
 		switch {
@@ -175,7 +183,7 @@ func (r *Root) writeXattrs(l Label, fd int, want []Xattr) (refused []RefusedXatt
 // refuses tells whether an error means that the file cannot have the attribute here, and not that the disk or the kernel failed.
 func refuses(err error) bool {
 	switch err {
-	case unix.EPERM, unix.EACCES, unix.EOPNOTSUPP, unix.ENOSYS, unix.ENOSPC, unix.EDQUOT, unix.E2BIG, unix.ERANGE, unix.EINVAL:
+	case ErrPrivilege, unix.EPERM, unix.EACCES, unix.EOPNOTSUPP, unix.ENOSYS, unix.ENOSPC, unix.EDQUOT, unix.E2BIG, unix.ERANGE, unix.EINVAL:
 		return true
 	}
 	return false

@@ -77,7 +77,7 @@ func (f *File) read() ([]byte, error) {
 func (f *File) Save(s *Set) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := replace(f.Path, s.store()); err != nil {
+	if err := ReplaceFile(f.Path, s.store()); err != nil {
 		return fmt.Errorf("write members %s: %w", f.Path, err)
 	}
 	return nil
@@ -130,8 +130,9 @@ func (s *Set) restore(b []byte) error {
 	return err
 }
 
-// replace writes a file (0600) beside path and renames it there.
-func replace(path string, data []byte) error {
+// ReplaceFile puts a file (0600) of a node's state in the place of the one that was there: whole, and safe from a loss of power when it
+// returns.
+func ReplaceFile(path string, data []byte) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"resonate/control"
+	"resonate/discover"
 	"resonate/members"
 	"resonate/replica"
 	"resonate/syncproto/sshconn"
@@ -27,13 +28,14 @@ import (
 
 // Options say which folder, and how it is connected.
 type Options struct {
-	Folder     replica.Options // without Network and MembersChanged
+	Folder     replica.Options // without Network, MembersChanged and Resumed
 	ConfigHome string          // $XDG_CONFIG_HOME
 	Listen     string          // the address without port; "": loopback until another machine is invited or joined, then all
 	Port       int             // 0: any
 	Peers      []string        // HOST:PORT, or ssh://USER@HOST/PATH
 	MaxSend    int64           // bytes a second, over all sessions together; 0: no bound
 	MaxRecv    int64
+	Discover   bool // look for members on the local network, and let them find this node
 }
 
 // A Node is one running resonate. Make it with Open, and Run it once.
@@ -44,12 +46,14 @@ type Node struct {
 	endpoint   *sshconn.Endpoint
 	mesh       atomic.Pointer[sshconn.Mesh]
 	invitation members.Invitation
+	seen       *seen
 	tickets    tickets
 	changed    chan struct{} // the set of members has changed, or this node's addresses may have
 
 	mu    sync.Mutex
 	reach reach
-	peers []string // as configured
+	peers []string                  // as configured
+	found map[discover.Key][]string // where members may be on the local network; in memory alone
 }
 
 var _ control.Cluster = (*Node)(nil)
@@ -57,7 +61,7 @@ var _ control.Cluster = (*Node)(nil)
 // Open claims the folder, makes this node known to the other daemons of its user, and listens.
 func Open(o Options) (_ *Node, err error) {
 	n := &Node{o: o, peers: o.Peers, changed: make(chan struct{}, 1), trust: sshconn.TrustFile{Path: filepath.Join(o.ConfigHome, "resonate", "trusted_keys")}}
-	n.o.Folder.Network, n.o.Folder.MembersChanged = n.network, n.wake
+	n.o.Folder.Network, n.o.Folder.MembersChanged, n.o.Folder.Resumed = n.network, n.wake, n.resumed
 	if n.replica, err = replica.Open(n.o.Folder); err != nil {
 		return nil, err
 	}
@@ -74,6 +78,9 @@ func (n *Node) connect() (err error) {
 		return fmt.Errorf("trust this node's key: %w", err)
 	}
 	if n.reach, err = loadReach(n.reachPath()); err != nil {
+		return err
+	}
+	if n.seen, err = loadSeen(n.seenPath()); err != nil {
 		return err
 	}
 	n.endpoint, err = sshconn.Listen(n.listenAt(), sshconn.Config{
@@ -106,7 +113,11 @@ func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var parts errgroup.Group
-	for _, run := range []func(context.Context) error{n.replica.Run, n.mesh.Load().Run, n.keep} {
+	runs := []func(context.Context) error{n.replica.Run, n.mesh.Load().Run, n.keep}
+	if n.o.Discover {
+		runs = append(runs, n.discover)
+	}
+	for _, run := range runs {
 		parts.Go(func() error {
 			defer cancel() // whoever ends first ends the others
 			return run(ctx)
@@ -187,6 +198,13 @@ func (n *Node) wake() {
 	}
 }
 
+// resumed has all peers dialled that a pause had kept away, and their back-off let wait.
+func (n *Node) resumed() {
+	if mesh := n.mesh.Load(); mesh != nil { // nil: the pause was over before the start
+		mesh.DialNow()
+	}
+}
+
 // keep has the network dial whom the set of members names, and the members know where this node is.
 func (n *Node) keep(ctx context.Context) error {
 	tick := time.NewTicker(addressInterval)
@@ -200,12 +218,21 @@ func (n *Node) keep(ctx context.Context) error {
 			}
 		}
 		n.dialMembers()
+		n.noteSeen(false)
 		select {
 		case <-ctx.Done():
+			n.noteSeen(true)
 			return nil
 		case <-n.changed:
 		case <-tick.C:
 		}
+	}
+}
+
+// noteSeen remembers who is connected.
+func (n *Node) noteSeen(end bool) {
+	if err := n.seen.note(n.mesh.Load().Peers(), time.Now(), end); err != nil {
+		n.o.Folder.Log.Warn("it cannot be written down when members were seen", "cause", err)
 	}
 }
 
@@ -232,7 +259,8 @@ func (n *Node) dialMembers() {
 		case m.Forgotten:
 			mesh.Drop(meshID(m.Key), n.replica.Refuses(m.ID))
 		default:
-			targets = append(targets, sshconn.Target{ID: meshID(m.Key), Addresses: m.Addresses})
+			near := n.foundAt(discover.Key(m.Key)) // what was heard a moment ago goes before what was told once
+			targets = append(targets, sshconn.Target{ID: meshID(m.Key), Addresses: slices.Concat(near, m.Addresses)})
 		}
 	}
 	if set.Forgotten(own) {

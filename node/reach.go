@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"resonate/members"
 )
 
 // reach is what is remembered, in the node's state, of how this node is connected to others: whether it listens beyond this
@@ -80,11 +82,10 @@ func (r reach) text() []byte {
 
 // save replaces the file as a whole.
 func (r reach) save(path string) error {
-	aside := path + ".new"
-	if err := os.WriteFile(aside, r.text(), 0o600); err != nil {
+	if err := members.ReplaceFile(path, r.text()); err != nil {
 		return fmt.Errorf("write down how this node is reached: %w", err)
 	}
-	return os.Rename(aside, path)
+	return nil
 }
 
 // remember changes what is remembered, and writes it down.

@@ -113,6 +113,11 @@ func (p *peer) mostAlong() int {
 	return alongFar
 }
 
+// room returns how many bytes of small files may be added to announcements, where what is sent is limited. The messages themselves
+// never wait: so these bytes go along only as far as the limit has room for them, and what is beyond it the peer fetches over its
+// block streams, which wait.
+func (p *peer) room() int { return max(0, p.link.Room()-p.conn.Queued()-p.along) }
+
 // pump announces what waits to be announced, in order, as long as the peer keeps up.
 func (r *Replica) pump(p *peer) {
 	for len(p.out) > 0 && len(p.unacked) < maxUnacked && p.loading < maxLoading && p.conn.Queued() < maxQueued {
@@ -147,7 +152,7 @@ func (r *Replica) pumpPaths(p *peer) {
 		n = i
 	}
 	list := make([]syncproto.Announcement, 0, n)
-	load, most := false, p.mostAlong()
+	load, most, room := false, p.mostAlong(), p.room()
 	for _, o := range p.out[:n] {
 		along := p.queued[o.path]
 		delete(p.queued, o.path)
@@ -156,13 +161,18 @@ func (r *Replica) pumpPaths(p *peer) {
 			continue
 		}
 		p.seq++
-		a := syncproto.Announcement{Seq: p.seq, Path: o.path, Entry: e, Data: r.inline[o.path]}
+		a := syncproto.Announcement{Seq: p.seq, Path: o.path, Entry: e}
+		if data := r.inline[o.path]; len(data) <= room {
+			a.Data = data
+			room -= len(data)
+		}
 		u := unacked{outgoing: o}
 		if rec := r.records[o.path]; rec != nil {
 			r.describe(&a, e, rec)
-			if along && len(a.Data) == 0 && p.along < most && goesAlong(e) && r.diskAt(o.path).Kind == merkle.File {
+			if along && len(a.Data) == 0 && p.along < most && goesAlong(e) && e.Size <= int64(room) && r.diskAt(o.path).Kind == merkle.File {
 				a.Data, load = toLoad, true
 				u.along = int(e.Size)
+				room -= u.along
 			}
 		}
 		p.along += u.along

@@ -30,7 +30,7 @@ func acl(perm uint16) string {
 }
 
 // withXattrs skips a test where the file system for tests has no user attributes or no ACLs.
-func withXattrs(t *testing.T) {
+func withXattrs(t testing.TB) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, value := range map[string]string{"user.probe": "1", beneath.XattrDefaultACL: acl(7)} {
@@ -80,7 +80,7 @@ func (n *node) meta(p string) string {
 }
 
 // sameMeta waits until p has the same mode and attributes at both, and returns them.
-func sameMeta(t *testing.T, p string, a, b *node) (meta string) {
+func sameMeta(t testing.TB, p string, a, b *node) (meta string) {
 	t.Helper()
 	a.flushed()
 	converged(t, a, b)
@@ -112,8 +112,11 @@ func TestAttributesTravel(t *testing.T) {
 				if row.attribute == beneath.XattrCapability && os.Getuid() != 0 {
 					skip(t, "only root may set capabilities")
 				}
-				a, b := newNode(t, "a", tree{p: ""}), startNode(t, "b", nil)
+				a, b := newNode(t, "a", tree{p: ""}), newNode(t, "b", nil)
+				a.o.KeepOwner = row.attribute == beneath.XattrCapability
+				b.o.KeepOwner = a.o.KeepOwner
 				a.setXattr(p, row.attribute, row.value)
+				b.start()
 				a.start()
 				connect(a, b)
 				if got := sameMeta(t, p, a, b); !strings.Contains(got, row.attribute) { // made with it
@@ -222,7 +225,7 @@ func TestRefusedAttributes(t *testing.T) {
 }
 
 // sameWhere waits until both have agreed, and returns what a has.
-func sameWhere(t *testing.T, p string, a, b *node) string {
+func sameWhere(t testing.TB, p string, a, b *node) string {
 	t.Helper()
 	b.flushed()
 	converged(t, a, b)

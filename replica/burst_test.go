@@ -51,7 +51,7 @@ func (n *node) wantHeld(kind string, least int) {
 }
 
 // settledApart waits until neither node has anything to do, though their trees differ.
-func settledApart(t *testing.T, nodes ...*node) {
+func settledApart(t testing.TB, nodes ...*node) {
 	t.Helper()
 	for _, n := range nodes {
 		n.flushed()

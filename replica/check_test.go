@@ -22,7 +22,7 @@ import (
 )
 
 // startOld starts a node with files of an hour ago: those of just now are read at every event, whatever their stat says.
-func startOld(t *testing.T, name string, tr tree) *node {
+func startOld(t testing.TB, name string, tr tree) *node {
 	t.Helper()
 	n := newNode(t, name, tr)
 	for p, content := range tr {
@@ -228,7 +228,7 @@ var damages = []struct {
 	},
 }
 
-func commitIndex(t *testing.T, x *index.Index, c index.Change) {
+func commitIndex(t testing.TB, x *index.Index, c index.Change) {
 	t.Helper()
 	if err := x.Commit([]index.Change{c}, nil); err != nil {
 		t.Fatal(err)

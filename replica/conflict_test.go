@@ -10,7 +10,7 @@ import (
 )
 
 // apart returns two nodes that hold the same tree, the wire between them cut.
-func apart(t *testing.T, tr tree) (a, b *node, w *wire) {
+func apart(t testing.TB, tr tree) (a, b *node, w *wire) {
 	t.Helper()
 	a, b = startNode(t, "a", tr), startNode(t, "b", nil)
 	w = connect(a, b)
@@ -143,7 +143,7 @@ func TestChangesMadeApart(t *testing.T) {
 	}
 }
 
-func lstat(t *testing.T, full string) os.FileInfo {
+func lstat(t testing.TB, full string) os.FileInfo {
 	t.Helper()
 	st, err := os.Lstat(full)
 	if err != nil {
@@ -214,7 +214,7 @@ func TestReadOnlyDirectories(t *testing.T) {
 }
 
 // runAsNobody runs the present test in a process of another user.
-func runAsNobody(t *testing.T) {
+func runAsNobody(t testing.TB) {
 	t.Helper()
 	const nobody = 65534
 	dir, err := os.MkdirTemp("", "resonate-nobody-")

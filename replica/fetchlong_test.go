@@ -31,7 +31,7 @@ func changed(content string) string {
 }
 
 // missing tells how many bytes of blocks are in a content and not in those that are had.
-func missing(t *testing.T, content string, had ...string) (n int64) {
+func missing(t testing.TB, content string, had ...string) (n int64) {
 	t.Helper()
 	have := make(map[merkle.Hash]bool)
 	for _, h := range had {
@@ -48,7 +48,7 @@ func missing(t *testing.T, content string, had ...string) (n int64) {
 	return n
 }
 
-func blocksOf(t *testing.T, content string) merkle.BlockList {
+func blocksOf(t testing.TB, content string) merkle.BlockList {
 	t.Helper()
 	list, _, err := merkle.Split(strings.NewReader(content), nil)
 	if err != nil {

@@ -57,7 +57,7 @@ func TestRsyncFindsNothingToDo(t *testing.T) {
 }
 
 // layOddTree makes one of everything below "top".
-func layOddTree(t *testing.T, n *node) {
+func layOddTree(t testing.TB, n *node) {
 	t.Helper()
 	tree{
 		"top/plain": "plain", "top/setuid": "x", "top/unreadable": "x", "top/linked": "linked", "top/dir/in": "x", "top/readonly/in": "x",

@@ -10,7 +10,7 @@ import (
 )
 
 // forgotten waits until no node has a tombstone any more, and their roots are equal.
-func forgotten(t *testing.T, p string, nodes ...*node) {
+func forgotten(t testing.TB, p string, nodes ...*node) {
 	t.Helper()
 	eventually(t, "the tombstone is dropped everywhere", func() string {
 		for _, n := range nodes {

@@ -28,7 +28,7 @@ func (n *node) agreed() (out []string) {
 }
 
 // settledAs waits until all nodes are quiet with equal trees, in which exactly the given paths live, and each folder is as wanted.
-func settledAs(t *testing.T, live []string, want map[*node]tree) {
+func settledAs(t testing.TB, live []string, want map[*node]tree) {
 	t.Helper()
 	nodes := slices.Collect(maps.Keys(want))
 	eventually(t, "equal trees and the wanted folders", func() string {

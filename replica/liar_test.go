@@ -22,7 +22,7 @@ import (
 
 // A liar is a hand-made node at the other end of a session.
 type liar struct {
-	t    *testing.T
+	t    testing.TB
 	n    *node
 	id   merkle.NodeID
 	end  *pipe

@@ -39,7 +39,7 @@ func (n *node) identities() string {
 }
 
 // identical waits until all folders have the wanted identities and hold the same.
-func identical(t *testing.T, want string, nodes ...*node) {
+func identical(t testing.TB, want string, nodes ...*node) {
 	t.Helper()
 	for _, n := range nodes {
 		n.flushed()

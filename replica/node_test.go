@@ -29,7 +29,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // skip skips a test that this machine cannot run; where all of them must run, that is a failure.
-func skip(t *testing.T, format string, args ...any) {
+func skip(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("RESONATE_CI") == "1" {
 		t.Fatalf(format, args...)
@@ -45,7 +45,7 @@ var errKilled = errors.New("killed")
 
 // A node is a replica in this process that can be ended, killed and started again on its folder.
 type node struct {
-	t    *testing.T
+	t    testing.TB
 	name string
 	dir  string
 	o    Options
@@ -63,7 +63,7 @@ type node struct {
 }
 
 // newNode makes a folder with the given tree, and a node for it that is not started.
-func newNode(t *testing.T, name string, tr tree) *node {
+func newNode(t testing.TB, name string, tr tree) *node {
 	t.Helper()
 	base := t.TempDir()
 	n := &node{t: t, name: name, dir: filepath.Join(base, name), log: &logBuffer{}, at: make(map[beneath.Label]func() error)}
@@ -85,7 +85,7 @@ func newNode(t *testing.T, name string, tr tree) *node {
 }
 
 // startNode makes a node and starts it.
-func startNode(t *testing.T, name string, tr tree) *node {
+func startNode(t testing.TB, name string, tr tree) *node {
 	t.Helper()
 	n := newNode(t, name, tr)
 	n.start()
@@ -260,7 +260,7 @@ func (n *node) keeps(content string) bool {
 // A tree is a folder as a literal: "dir/" names a directory, "-> target" is a symlink, anything else a file's content.
 type tree map[string]string
 
-func (tr tree) write(t *testing.T, dir string) {
+func (tr tree) write(t testing.TB, dir string) {
 	t.Helper()
 	for _, p := range slices.Sorted(maps.Keys(tr)) {
 		full := filepath.Join(dir, p)
@@ -280,7 +280,7 @@ func (tr tree) write(t *testing.T, dir string) {
 	}
 }
 
-func writeFile(t *testing.T, full, content string) {
+func writeFile(t testing.TB, full, content string) {
 	t.Helper()
 	if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o755), os.WriteFile(full, []byte(content), 0o644)); err != nil {
 		t.Fatal(err)
@@ -288,7 +288,7 @@ func writeFile(t *testing.T, full, content string) {
 }
 
 // readTree reads a folder; a directory is told only where nothing lies in it. What vanishes meanwhile is left out.
-func readTree(t *testing.T, dir string) tree {
+func readTree(t testing.TB, dir string) tree {
 	t.Helper()
 	tr := tree{}
 	err := filepath.WalkDir(dir, func(full string, d fs.DirEntry, err error) error {
@@ -356,13 +356,13 @@ func (tr tree) copies() []string {
 }
 
 // eventually waits until cond returns "", and fails with what it last returned if that takes too long.
-func eventually(t *testing.T, what string, cond func() string) {
+func eventually(t testing.TB, what string, cond func() string) {
 	t.Helper()
 	within(t, patience, what, cond)
 }
 
 // within is eventually for what may take longer.
-func within(t *testing.T, limit time.Duration, what string, cond func() string) {
+func within(t testing.TB, limit time.Duration, what string, cond func() string) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -378,7 +378,7 @@ func within(t *testing.T, limit time.Duration, what string, cond func() string) 
 }
 
 // until is eventually for a plain condition.
-func until(t *testing.T, what string, cond func() bool) {
+func until(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	eventually(t, what, func() string {
 		if cond() {
@@ -389,7 +389,7 @@ func until(t *testing.T, what string, cond func() bool) {
 }
 
 // converged waits until all nodes have agreed on one tree, nothing is under way, and the folders hold it.
-func converged(t *testing.T, nodes ...*node) tree {
+func converged(t testing.TB, nodes ...*node) tree {
 	t.Helper()
 	var tr tree
 	eventually(t, "convergence", func() string {
@@ -418,7 +418,7 @@ func converged(t *testing.T, nodes ...*node) tree {
 }
 
 // holds waits until all nodes hold exactly the wanted tree.
-func holds(t *testing.T, want tree, nodes ...*node) {
+func holds(t testing.TB, want tree, nodes ...*node) {
 	t.Helper()
 	eventually(t, "the wanted tree", func() string {
 		for _, n := range nodes {
@@ -473,6 +473,12 @@ func (b *logBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.Write(p)
+}
+
+func (b *logBuffer) reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.buf.Reset()
 }
 
 func (b *logBuffer) String() string {

@@ -13,7 +13,7 @@ import (
 )
 
 // offering makes a node that offers at once what it reads.
-func offering(t *testing.T, name string, tr tree) *node {
+func offering(t testing.TB, name string, tr tree) *node {
 	n := newNode(t, name, tr)
 	n.tune = func(r *Replica) { r.offers.pause = 0 }
 	n.start()

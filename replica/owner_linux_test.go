@@ -11,10 +11,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"resonate/beneath"
 	"resonate/merkle"
 )
 
-func needsRoot(t *testing.T) {
+func needsRoot(t testing.TB) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		skip(t, "only root may give files away")
@@ -106,6 +107,7 @@ func TestOwnersThatCannotBeSet(t *testing.T) {
 			t.Parallel()
 			a, b := newNode(t, "a", tree{"file": "content"}), newNode(t, "b", nil)
 			a.chown("file", 54321, 54321, 0o4755)
+			a.setXattr("file", beneath.XattrCapability, "\x01\x00\x00\x02\x00\x04"+strings.Repeat("\x00", 14))
 			a.o.KeepOwner, b.o.KeepOwner = true, keep
 			a.tune = func(r *Replica) { r.owners.byID = map[[2]uint32]string{{54321, 54321}: "nobody-here:nor-there"} }
 			a.start()
@@ -119,9 +121,15 @@ func TestOwnersThatCannotBeSet(t *testing.T) {
 			if got := b.owned("file"); got != want {
 				t.Errorf("b has %s, want %s", got, want)
 			}
-			told := strings.Contains(fmt.Sprint(b.status().Problems), "owner")
+			told := strings.Contains(fmt.Sprint(b.status().Problems), "its owner")
 			if told != keep {
 				t.Errorf("problems of b: %+v, want its owner told: %v", b.status().Problems, keep)
+			}
+			if has := strings.Contains(b.meta("file"), beneath.XattrCapability); has != keep {
+				t.Errorf("b has %s, want capabilities: %v", b.meta("file"), keep)
+			}
+			if list := b.entry("file").Xattrs; len(list) != 1 || list[0].Name != beneath.XattrCapability {
+				t.Errorf("agreed attributes: got %v, want the capabilities kept", list)
 			}
 			b.stays("file")
 			if err := os.Chmod(b.path("file"), 0o600); err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"resonate/control"
+	"resonate/members"
 )
 
 // While a node is paused it has no peers: sessions end, and new ones are refused, with that as the reason. What is done in the folder is
@@ -126,7 +127,7 @@ func (r *Replica) pause(length time.Duration, now time.Time) error {
 		p.until = now.Add(length)
 		r.wakeIn(length)
 	}
-	if err := replaceFile(r.pauseName(), []byte(p.String())); err != nil {
+	if err := members.ReplaceFile(r.pauseName(), []byte(p.String())); err != nil {
 		return fmt.Errorf("write down that this node is paused: %w", err)
 	}
 	r.paused = &p
@@ -156,9 +157,16 @@ func (r *Replica) resumeAll() error {
 	if err := os.Remove(r.pauseName()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("take back that this node is paused: %w", err)
 	}
-	r.paused = nil
+	r.pauseEnded()
 	r.log.Info("resumed")
 	return nil
+}
+
+func (r *Replica) pauseEnded() {
+	r.paused = nil
+	if r.o.Resumed != nil {
+		r.o.Resumed()
+	}
 }
 
 // endPause ends a pause whose time has come.
@@ -170,7 +178,7 @@ func (r *Replica) endPause(now time.Time) {
 	default:
 		if err := r.resumeAll(); err != nil {
 			r.log.Warn("the pause is over, and could not be taken back for the next start", "cause", err)
-			r.paused = nil
+			r.pauseEnded()
 		}
 	}
 }

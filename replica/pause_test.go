@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -181,4 +182,20 @@ func FuzzParsePause(f *testing.F) {
 			t.Errorf("%q: got %v, and %v when it was written again", text, p, again)
 		}
 	})
+}
+
+// TestResumedIsTold: whoever dials hears of the end of a pause, by the user's word or at its time.
+func TestResumedIsTold(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, "n", nil)
+	var told atomic.Int32
+	n.o.Resumed = func() { told.Add(1) }
+	n.start()
+	n.pause(0)
+	n.resume()
+	if got := told.Load(); got != 1 {
+		t.Errorf("after resume: told %d times, want once", got)
+	}
+	n.pause(time.Millisecond)
+	until(t, "the pause has ended", func() bool { return told.Load() == 2 })
 }

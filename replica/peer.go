@@ -24,6 +24,7 @@ type Link interface {
 	OpenBlocks(ctx context.Context) (io.ReadWriteCloser, error)
 	AcceptBlocks(ctx context.Context) (io.ReadWriteCloser, error)
 	RTT() time.Duration
+	Room() int // bytes that may go over Control now without going beyond a limit of what is sent
 	Keepalives() (sent, received uint64)
 }
 

@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -104,6 +105,7 @@ type pipe struct {
 	done    chan struct{} // closed with the session
 	once    *sync.Once
 	count   func(int) bool
+	taken   atomic.Int64 // of the room that there is for what this end sends
 
 	mu      sync.Mutex
 	streams []*stream // of this end
@@ -127,6 +129,7 @@ func (l *pipe) Key() members.Key                    { return l.peer }
 func (l *pipe) Addr() string                        { return "pipe" }
 func (l *pipe) Control() io.ReadWriteCloser         { return l.control }
 func (l *pipe) RTT() time.Duration                  { return time.Millisecond }
+func (l *pipe) Room() int                           { return math.MaxInt - int(l.taken.Load()) }
 func (l *pipe) Keepalives() (sent, received uint64) { return 0, 0 }
 
 func (l *pipe) OpenBlocks(ctx context.Context) (io.ReadWriteCloser, error) {

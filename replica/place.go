@@ -119,6 +119,7 @@ func claim(o Options) (_ *place, err error) {
 		return nil, err
 	}
 	p.root.SetFault(o.Fault)
+	p.root.Capabilities = o.KeepOwner // as setuid bits
 	defer func() {
 		if err != nil {
 			p.release()

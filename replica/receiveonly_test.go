@@ -16,7 +16,7 @@ import (
 )
 
 // startReceiver starts a node that only receives.
-func startReceiver(t *testing.T, name string, tr tree) *node {
+func startReceiver(t testing.TB, name string, tr tree) *node {
 	t.Helper()
 	n := newNode(t, name, tr)
 	n.o.Mode = Receive
@@ -59,7 +59,7 @@ func (n *node) aged(paths ...string) {
 }
 
 // agreed waits until all nodes have agreed on one tree and are quiet, whatever their folders hold.
-func agreed(t *testing.T, nodes ...*node) {
+func agreed(t testing.TB, nodes ...*node) {
 	t.Helper()
 	eventually(t, "agreement", func() string {
 		roots := map[string]string{}

@@ -52,7 +52,7 @@ func (r *Replica) tellRefused(path string, d index.Disk) {
 			name = "its owner"
 			remedy = "make the user and the group known on this machine, or leave it: the owner is kept, and sent on"
 		case beneath.XattrCapability:
-			remedy = "run resonate as root, or leave it: they are kept, and sent on"
+			remedy = "run resonate as root with -keep-owner, or leave it: they are kept, and sent on"
 		}
 		names = append(names, name)
 	}

@@ -33,7 +33,7 @@ import (
 type Options struct {
 	Dir            string
 	Mode           Mode
-	KeepOwner      bool // keep owner and group, and setuid and setgid bits; needs root
+	KeepOwner      bool // keep owner and group, setuid and setgid bits, and capabilities; needs root
 	Fresh          bool // begin anew: what was agreed before is forgotten, nothing is deleted
 	Version        string
 	Burst          reconcile.Burst
@@ -42,6 +42,7 @@ type Options struct {
 	StateHome      string                                       // $XDG_STATE_HOME
 	RuntimeDir     string                                       // $XDG_RUNTIME_DIR, or ""
 	Network        func() (listen string, peers []control.Peer) // for the status; nil: none
+	Resumed        func()                                       // called when a pause has ended; must not block; nil: nothing
 	MembersChanged func()                                       // called by the loop when the set of members has changed; must not block; nil: nothing
 	Log            *slog.Logger
 	Fault          func(beneath.Label) error // for tests: fails a file operation, or ends the process at it

@@ -14,6 +14,7 @@ import (
 
 	"resonate/beneath"
 	"resonate/ignore"
+	"resonate/members"
 	"resonate/merkle"
 )
 
@@ -179,23 +180,10 @@ func (s *rules) changeOwn(change func(lines []string) []string) (int, error) {
 	if len(text) > ignore.MaxSize {
 		return 0, fmt.Errorf("%s would be %w", s.path, errTooLong)
 	}
-	if err := replaceFile(s.path, text); err != nil {
+	if err := members.ReplaceFile(s.path, text); err != nil {
 		return 0, fmt.Errorf("write this machine's ignore patterns: %w", err)
 	}
 	s.own = lines
 	s.matcher.SetOwn(ignore.Parse(s.path, text))
 	return n, nil
-}
-
-// replaceFile replaces a file of the state directory as a whole.
-func replaceFile(name string, text []byte) error {
-	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(name+".new", name)
 }

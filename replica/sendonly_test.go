@@ -13,7 +13,7 @@ import (
 )
 
 // newSender makes a node that only sends.
-func newSender(t *testing.T, name string, tr tree) *node {
+func newSender(t testing.TB, name string, tr tree) *node {
 	t.Helper()
 	n := newNode(t, name, tr)
 	n.o.Mode = Send
@@ -49,7 +49,7 @@ func (n *node) messages() uint64 {
 }
 
 // standStill waits until no message has been sent for a second by any node.
-func standStill(t *testing.T, nodes ...*node) {
+func standStill(t testing.TB, nodes ...*node) {
 	t.Helper()
 	since, last := time.Now(), uint64(0)
 	eventually(t, "silence", func() string {

@@ -16,7 +16,7 @@ import (
 )
 
 // newFolding makes a node, not started, on a file system that takes FOO and foo for one, and refuses names with a colon.
-func newFolding(t *testing.T, name string, tr tree) *node {
+func newFolding(t testing.TB, name string, tr tree) *node {
 	t.Helper()
 	n := newNode(t, name, nil)
 	err := foldtest.Mount(t, t.TempDir(), n.dir, foldtest.Options{Refuse: ":"})
@@ -28,7 +28,7 @@ func newFolding(t *testing.T, name string, tr tree) *node {
 	return n
 }
 
-func startFolding(t *testing.T, name string, tr tree) *node {
+func startFolding(t testing.TB, name string, tr tree) *node {
 	t.Helper()
 	n := newFolding(t, name, tr)
 	n.start()
@@ -62,7 +62,7 @@ func (n *node) compared() {
 }
 
 // silent checks that nodes whose trees are equal say nothing more.
-func silent(t *testing.T, nodes ...*node) {
+func silent(t testing.TB, nodes ...*node) {
 	t.Helper()
 	for _, n := range nodes {
 		if err := n.replica().Wait(t.Context(), ""); err != nil {

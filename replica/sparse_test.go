@@ -15,7 +15,7 @@ import (
 )
 
 // allocated returns how many bytes a file takes on disk.
-func allocated(t *testing.T, full string) int64 {
+func allocated(t testing.TB, full string) int64 {
 	t.Helper()
 	info, err := os.Stat(full)
 	if err != nil {
@@ -25,7 +25,7 @@ func allocated(t *testing.T, full string) int64 {
 }
 
 // hasHoles skips a test where the file system for tests allocates what was never written.
-func hasHoles(t *testing.T) {
+func hasHoles(t testing.TB) {
 	t.Helper()
 	full := filepath.Join(t.TempDir(), "sparse")
 	writeFile(t, full, "")

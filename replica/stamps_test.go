@@ -74,7 +74,7 @@ func TestStampsAfterACrash(t *testing.T) {
 }
 
 // copyState copies a node's state directory.
-func copyState(t *testing.T, from, to string) {
+func copyState(t testing.TB, from, to string) {
 	t.Helper()
 	if err := errors.Join(os.RemoveAll(to), os.CopyFS(to, os.DirFS(from))); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,9 @@ func TestNetworks(t *testing.T) { runHosts(t, "network.sh") }
 // TestLogin reaches a folder through a real sshd.
 func TestLogin(t *testing.T) { runHosts(t, "login.sh", "sshd", "ssh", "ssh-keygen", "ss", "pgrep") }
 
+// TestDiscover has two machines find each other that know no address, and a stranger listen.
+func TestDiscover(t *testing.T) { runHosts(t, "discover.sh", "go") }
+
 func runHosts(t *testing.T, script string, tools ...string) {
 	if testing.Short() {
 		t.Skip("takes some seconds")

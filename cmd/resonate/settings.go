@@ -33,6 +33,7 @@ type settings struct {
 	historySize size
 	maxSend     size
 	maxRecv     size
+	discover    bool
 	mode        replica.Mode
 	keepOwner   bool
 	fresh       bool
@@ -55,8 +56,9 @@ func defineSettings(set *flag.FlagSet) *settings {
 	set.Var(&s.historySize, "history-size", "keep at most this `size` of it")
 	set.Var(&s.maxSend, "max-send", "send at most this `size` a second to all peers together; 0: any")
 	set.Var(&s.maxRecv, "max-recv", "receive at most this `size` a second from all peers together; 0: any")
+	set.BoolVar(&s.discover, "discover", false, "look for members on the local network by multicast DNS, and let them find this node")
 	set.TextVar(&s.mode, "mode", replica.Both, "which `way` changes go: both, send (nothing of the peers' is taken) or receive (what is changed here is held)")
-	set.BoolVar(&s.keepOwner, "keep-owner", false, "keep owner and group, by name, and setuid and setgid bits; needs root")
+	set.BoolVar(&s.keepOwner, "keep-owner", false, "keep owner and group, by name, setuid and setgid bits, and capabilities; needs root")
 	set.BoolVar(&s.fresh, "fresh", false, "treat the folder as a new one: what was agreed before is forgotten, nothing is deleted")
 	set.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "log from this `level` on: debug, info, warn or error")
 	set.BoolVar(&s.logJSON, "log-json", false, "log as JSON lines")

@@ -90,6 +90,11 @@ func (s *Session) Control() Stream { return s.stream }
 // RTT gives the round trip of the last keep-alive on the control connection, 0 before the first.
 func (s *Session) RTT() time.Duration { return time.Duration(s.rtt.Load()) }
 
+// Room gives the number of bytes that can be sent now without going beyond
+// Config.MaxSend. What is sent on the control stream does not wait for that: it is
+// for its owner to send there only what cannot wait.
+func (s *Session) Room() int { return s.control.wire.rates.send.room() }
+
 // Keepalives counts those sent, and those of the peer's received.
 func (s *Session) Keepalives() (sent, received uint64) {
 	return s.sent.Load(), s.control.heard.Load() + s.blocks.heard.Load()

@@ -116,7 +116,7 @@ func (m *Mesh) SetMembers(targets []Target) {
 			d = newDialler(t.ID.String(), addrs...)
 			d.member, d.id, d.known = true, t.ID, true
 			m.launch(d)
-		case !slices.Equal(names(d.addrs), names(addrs)):
+		case !sameNames(d.addrs, addrs): // in whatever order: see prefer
 			d.addrs = addrs
 			d.hurry()
 		}
@@ -125,6 +125,10 @@ func (m *Mesh) SetMembers(targets []Target) {
 	for _, d := range old {
 		d.stop()
 	}
+}
+
+func sameNames(a, b []Address) bool {
+	return slices.Equal(slices.Sorted(slices.Values(names(a))), slices.Sorted(slices.Values(names(b))))
 }
 
 func (t Target) usable() []Address {
@@ -149,6 +153,14 @@ func (m *Mesh) Drop(id NodeID, reason error) {
 		c.dropped = true
 		m.abort(c, serveError{reason})
 	}
+}
+
+// DialNow has every peer dialled that is not connected, without waiting for the
+// pause after the last attempt.
+func (m *Mesh) DialNow() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.eachDialler((*dialler).hurry)
 }
 
 // eachDialler calls f for all diallers. The caller holds the mutex.

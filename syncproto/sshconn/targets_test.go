@@ -39,10 +39,11 @@ func TestMemberIsFoundAtOneOfItsAddresses(t *testing.T) {
 	other := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll).run(t)
 	b := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll).run(t)
 	dead := deadAddr(t)
-	b.mesh.SetMembers([]Target{
+	targets := []Target{
 		{ID: a.identity.ID(), Addresses: []string{dead, "nonsense", other.addr(), b.addr(), a.addr(), dead}},
 		{ID: b.identity.ID(), Addresses: []string{b.addr()}},
-	})
+	}
+	b.mesh.SetMembers(targets)
 	s := b.next(t)
 	if s.Peer() != a.identity.ID() {
 		t.Fatalf("peer: got %s, want %s", s.Peer(), a.identity.ID())
@@ -52,6 +53,10 @@ func TestMemberIsFoundAtOneOfItsAddresses(t *testing.T) {
 	want := []string{a.addr(), dead, other.addr(), b.addr()} // the one that does, first
 	if len(peers) != 1 || peers[0].State != Connected || peers[0].Session != s || !slices.Equal(peers[0].Addresses, want) {
 		t.Errorf("peers: got %+v, want the member, connected, at %q", peers, want)
+	}
+	b.mesh.SetMembers(targets)
+	if got := b.mesh.Peers()[0].Addresses; !slices.Equal(got, want) {
+		t.Errorf("addresses, told once more: got %q, want %q as before", got, want)
 	}
 	a.stop()
 	eventually(t, "the member to be away, with a reason for each address", func() bool {
@@ -245,4 +250,21 @@ func TestMemberThatHasToDialSaysWhyItIsNotThere(t *testing.T) {
 		p := a.mesh.Peers()
 		return len(p) == 1 && p[0].State == Refused && p[0].Err != nil && strings.Contains(p[0].Err.Error(), "it is paused")
 	})
+}
+
+func TestDialNow(t *testing.T) {
+	var trusted atomic.Bool
+	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", func(ssh.PublicKey) error {
+		if trusted.Load() {
+			return nil
+		}
+		return ErrUntrusted
+	}).run(t)
+	b := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll)
+	b.timing.refused = span{time.Hour, time.Hour}
+	b.run(t, a.addr())
+	eventually(t, "b to be refused, and to rest", func() bool { return b.mesh.Peers()[0].State == Refused })
+	trusted.Store(true)
+	b.mesh.DialNow()
+	b.next(t)
 }

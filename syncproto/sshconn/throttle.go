@@ -2,6 +2,7 @@ package sshconn
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -69,6 +70,14 @@ func (t *throttle) count(n int) {
 		t.limiter.ReserveN(now, k)
 		n -= k
 	}
+}
+
+// room tells how many bytes may go now, if they go at once.
+func (t *throttle) room() int {
+	if t.limiter.Limit() == rate.Inf {
+		return math.MaxInt
+	}
+	return max(0, int(t.limiter.Tokens()))
 }
 
 // SetRates changes Config.MaxSend and MaxRecv, for all sessions, at once.

@@ -3,6 +3,7 @@ package sshconn
 import (
 	"context"
 	"io"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,9 +36,19 @@ func TestThrottle(t *testing.T) {
 		var r throttle
 		r.set(0)
 		wantAbout(t, "no limit", bulk(t, &r, 1<<40), 0)
+		if got := r.room(); got != math.MaxInt {
+			t.Errorf("room without a limit: got %d", got)
+		}
 		r.set(limit)
 		wantAbout(t, "10 s worth", bulk(t, &r, 10*limit), 10*time.Second)
+		time.Sleep(time.Second)
+		if got, want := r.room(), limit/atOnce; got != want {
+			t.Errorf("room when all is quiet: got %d, want %d", got, want)
+		}
 		r.count(2 * limit)
+		if got := r.room(); got != 0 {
+			t.Errorf("room behind messages: got %d, want none", got)
+		}
 		wantAbout(t, "behind 2 s of messages", bulk(t, &r, limit), 3*time.Second)
 		began := time.Now()
 		r.count(100 * limit)
