@@ -2,6 +2,8 @@ package replica
 
 import (
 	"math"
+	"slices"
+	"strings"
 	"testing"
 
 	"resonate/syncproto"
@@ -10,36 +12,42 @@ import (
 // TestSmallFilesKeepALimit: where what is sent is limited, small files go with their announcements only as far as there is room, just
 // written or long there; the announcements themselves go all the same.
 func TestSmallFilesKeepALimit(t *testing.T) {
+	const size = 8000
 	for _, row := range []struct {
-		name string
-		room int64
-		want int // bytes that go along
-	}{{"no limit", math.MaxInt64, 16}, {"room for one", 10, 8}, {"no room", 0, 0}} {
+		name     string
+		room     int64 // also for the other messages of the beginning
+		old, new bool  // whether the bytes of these go along
+	}{{"no limit", math.MaxInt64, true, true}, {"room for one", size * 3 / 2, true, false}, {"no room", 0, false, false}} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			n := startNode(t, "n", tree{"old": "12345678"})
+			n := startNode(t, "n", tree{"old": strings.Repeat("o", size)})
 			l := newLiar(n, 0x11)
 			l.end.other.taken.Store(math.MaxInt64 - row.room)
 			l.meet()
 			l.send(&syncproto.AskSubtrees{Paths: []string{"old"}})
-			got, along := make(map[string]bool), 0
-			hear := func(path string) {
-				for !got[path] {
-					for _, a := range next[*syncproto.Announcements](l).List {
-						got[a.Path] = true
-						along += len(a.Data)
+			wants := func(path string, along bool) {
+				for {
+					list := next[*syncproto.Announcements](l).List
+					i := slices.IndexFunc(list, func(a syncproto.Announcement) bool { return a.Path == path })
+					if i < 0 {
+						continue
 					}
+					if got := len(list[i].Data) == size; got != along {
+						t.Errorf("%s: %d bytes went along, want all: %v", path, len(list[i].Data), along)
+					}
+					return
 				}
 			}
-			hear("old")
-			if row.want == 8 { // it is on its way still
-				l.end.other.taken.Store(math.MaxInt64)
-			}
-			n.write("new", "87654321")
-			hear("new")
-			if along != row.want {
-				t.Errorf("%d bytes went along, want %d", along, row.want)
-			}
+			wants("old", row.old) // not acknowledged: it is on its way
+			n.write("new", strings.Repeat("n", size))
+			wants("new", row.new)
+			n.inLoop(func(r *Replica) { // its bytes are still at hand from when it was read
+				r.inline["new"] = []byte(strings.Repeat("n", size))
+				p := r.peers[l.id]
+				p.tell("new", false)
+				r.pump(p)
+			})
+			wants("new", row.new)
 		})
 	}
 }
