@@ -47,6 +47,7 @@ func (r *Replica) handle(p *peer, m syncproto.Message) error {
 	if r.o.Mode == Send && r.turnsAway(p, m) {
 		return nil
 	}
+	r.reach(p)
 	var err error
 	switch m := m.(type) {
 	case *syncproto.Announcements:

@@ -9,7 +9,7 @@ import (
 	"resonate/syncproto"
 )
 
-// A piece of a long file that one stream fetches at a time has an eighth of what is left, within these bounds of blocks
+// A piece of a long file that one stream fetches at a time has a sixteenth of what is left, within these bounds of blocks
 // (some 146 KB each): small files are asked for in between, and at the end all streams are done at about the same time.
 const (
 	minPiece = 8
@@ -88,7 +88,7 @@ func (j *fetchJob) claim(q *jobQueue) (w *work, more bool) {
 	case len(l.todo) == 0:
 		return nil, false
 	}
-	n := min(max(len(l.todo)/8, minPiece), maxPiece, len(l.todo))
+	n := min(max(len(l.todo)/16, minPiece), maxPiece, len(l.todo))
 	w = &work{long: j, blocks: l.todo[:n:n]}
 	l.todo = l.todo[n:]
 	l.active++

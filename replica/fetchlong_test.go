@@ -257,7 +257,7 @@ func TestLongFilesTakeTurns(t *testing.T) {
 	q := newJobQueue()
 	long := &fetchJob{long: &longFetch{sources: []*jobQueue{q}}}
 	q.put(long)
-	if w := q.take(); w.long != long || w.blocks != nil {
+	if w := q.take(true); w.long != long || w.blocks != nil {
 		t.Fatalf("got %+v, want the long file to be prepared", w)
 	}
 	for i := range 1000 {
@@ -268,7 +268,7 @@ func TestLongFilesTakeTurns(t *testing.T) {
 	q.put(long)
 	seen, small := 0, 0
 	for n := 0; seen < 1000 || small < 3; n++ {
-		w := q.take()
+		w := q.take(true)
 		switch {
 		case w.long == long && len(w.blocks) > 0 && len(w.blocks) <= maxPiece:
 			seen += len(w.blocks)
@@ -287,7 +287,7 @@ func TestLongFilesTakeTurns(t *testing.T) {
 	short, last := &fetchJob{entry: &merkle.Entry{}}, &fetchJob{long: &longFetch{sources: []*jobQueue{q}}}
 	q.put(short)
 	q.put(last)
-	if left := q.close(); !slices.Equal(left, []*fetchJob{short}) || q.take() != nil || q.put(last) {
+	if left := q.close(); !slices.Equal(left, []*fetchJob{short}) || q.take(true) != nil || q.put(last) {
 		t.Errorf("closed: got %v, want the small file alone, and nothing more", left)
 	}
 	if left := q.drain(); !slices.Equal(left, []*fetchJob{last}) || q.drain() != nil {

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"slices"
@@ -104,6 +105,7 @@ type pipe struct {
 	done    chan struct{} // closed with the session
 	once    *sync.Once
 	count   func(int) bool
+	rtt     time.Duration // as it is told to the node; 0: a millisecond
 
 	mu      sync.Mutex
 	streams []*stream // of this end
@@ -126,7 +128,7 @@ func (l *pipe) Peer() merkle.NodeID                 { return merkle.NodeID(l.pee
 func (l *pipe) Key() members.Key                    { return l.peer }
 func (l *pipe) Addr() string                        { return "pipe" }
 func (l *pipe) Control() io.ReadWriteCloser         { return l.control }
-func (l *pipe) RTT() time.Duration                  { return time.Millisecond }
+func (l *pipe) RTT() time.Duration                  { return cmp.Or(l.rtt, time.Millisecond) }
 func (l *pipe) Keepalives() (sent, received uint64) { return 0, 0 }
 
 func (l *pipe) OpenBlocks(ctx context.Context) (io.ReadWriteCloser, error) {
@@ -180,6 +182,7 @@ type wire struct {
 	blocks atomic.Int64      // bytes that went over block streams
 	onRead func(total int64) // called while blocks are read; may be nil
 	limit  atomic.Int64      // of blocks: beyond it the wire is cut; 0: none
+	rtt    time.Duration     // as it is told to both; 0: a millisecond
 }
 
 func newWire(a, b *node) *wire { return &wire{a: a, b: b} }
@@ -238,6 +241,7 @@ func (w *wire) session(ctx context.Context) {
 		}
 		return true
 	})
+	atA.rtt, atB.rtt = w.rtt, w.rtt
 	defer context.AfterFunc(ctx, func() { atA.Close(); atB.Close() })()
 	var both sync.WaitGroup
 	for _, end := range []struct {
