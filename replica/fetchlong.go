@@ -242,6 +242,9 @@ func (r *Replica) listLong(f *syncproto.Fetcher, j *fetchJob) (err error) {
 		j.blocks = kept.list
 	}
 	if len(j.blocks) == 0 {
+		j.blocks = j.listTold()
+	}
+	if len(j.blocks) == 0 {
 		if j.blocks, err = f.List(j.path, j.entry.Content, j.entry.Size, own.base); err != nil {
 			return err
 		}
@@ -251,6 +254,19 @@ func (r *Replica) listLong(f *syncproto.Fetcher, j *fetchJob) (err error) {
 		return err
 	}
 	return nil
+}
+
+// listTold returns the block list that was told as the difference to that of what stands here; nil: none was, or something else stands here.
+func (j *fetchJob) listTold() merkle.BlockList {
+	told, base := j.in.differ, j.long.own.base
+	if told == nil || base.Root() != told.Base {
+		return nil
+	}
+	list, err := told.List(base, j.in.count, j.entry.Size)
+	if err != nil || list.Root() != j.entry.Content || list.Size() != j.entry.Size {
+		return nil // it is asked for
+	}
+	return list
 }
 
 // fetchPart fetches some blocks of a long file. The error is that of the stream.

@@ -348,17 +348,17 @@ func TestOldLists(t *testing.T) {
 	var o oldLists
 	list := func(n int) merkle.BlockList { return make(merkle.BlockList, n) }
 	now := longAgo
-	o.add(merkle.Hash{1}, list(minOldList-1), now)
-	o.add(merkle.Hash{2}, list(minOldList), now)
+	o.add("f", merkle.Hash{1}, list(minOldList-1), now)
+	o.add("f", merkle.Hash{2}, list(minOldList), now)
 	if o.get(merkle.Hash{1}) != nil || o.get(merkle.Hash{2}) == nil {
 		t.Error("want the long one alone to be remembered")
 	}
-	o.add(merkle.Hash{3}, list(minOldList), now.Add(2*oldListAge))
+	o.add("f", merkle.Hash{3}, list(minOldList), now.Add(2*oldListAge))
 	if o.get(merkle.Hash{2}) != nil || o.get(merkle.Hash{3}) == nil {
 		t.Error("want the old one to be forgotten")
 	}
 	for i := range 10 {
-		o.add(merkle.Hash{4, byte(i)}, list(100_000), now.Add(2*oldListAge))
+		o.add("f", merkle.Hash{4, byte(i)}, list(100_000), now.Add(2*oldListAge))
 	}
 	if o.bytes > maxOldLists || o.get(merkle.Hash{4, 9}) == nil || o.get(merkle.Hash{4, 0}) != nil {
 		t.Errorf("%d bytes remembered, want at most %d: the newest", o.bytes, maxOldLists)
