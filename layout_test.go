@@ -22,6 +22,7 @@ const module = "resonate"
 // imports says which of our packages may import which. Arrows point down: a package stands below all that import it.
 var imports = map[string][]string{
 	"bench/compare": nil,
+	"bench/far":     nil,
 	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica", "service"},
 	"node":          {"control", "discover", "members", "merkle", "replica", "syncproto/sshconn"},
 	"replica": {
@@ -55,7 +56,7 @@ var libraries = map[string][]string{
 	"golang.org/x/crypto/ssh":                       {"syncproto/sshconn"},
 	"golang.org/x/net":                              {"discover"},
 	"golang.org/x/sync/errgroup":                    {"cmd/resonate", "node"},
-	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "control", "fusefs/foldtest", "replica", "service", "syncproto/sshconn"},
+	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "bench/far", "control", "fusefs/foldtest", "replica", "service", "syncproto/sshconn"},
 	"golang.org/x/term":                             {"cmd/resonate"},
 	"golang.org/x/text":                             {"fusefs/foldtest"},
 	"golang.org/x/time/rate":                        {"syncproto/sshconn"},

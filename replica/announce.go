@@ -247,10 +247,16 @@ func (r *Replica) describe(a *syncproto.Announcement, e *merkle.Entry, rec *reco
 			a.Hint = info.MTime
 		}
 	case merkle.File:
-		if rec.blocks() != nil {
-			a.SetBlocks(rec.blocks())
-		} else if list, err := r.index.Blocks(a.Path); err == nil && list.Root() == e.Content {
-			a.SetBlocks(list)
+		list := rec.blocks()
+		if list == nil {
+			if known, err := r.index.Blocks(a.Path); err == nil && known.Root() == e.Content {
+				list = known
+			}
+		}
+		if a.SetBlocks(list); len(a.Blocks) < len(list) {
+			if old := r.oldLists.of(a.Path); old != nil {
+				a.SetDifference(old.content, old.list, list)
+			}
 		}
 	}
 }

@@ -47,6 +47,7 @@ func (r *Replica) handle(p *peer, m syncproto.Message) error {
 	if r.o.Mode == Send && r.turnsAway(p, m) {
 		return nil
 	}
+	r.reach(p)
 	var err error
 	switch m := m.(type) {
 	case *syncproto.Announcements:
@@ -145,6 +146,7 @@ func (r *Replica) handleAnnouncements(p *peer, m *syncproto.Announcements) error
 		_ = r.awaitPrefetch(a.Path, a.Entry.Content) // who needs it waits
 		r.take(&incoming{
 			path: a.Path, theirs: a.Entry, hint: a.Hint, blocks: a.Blocks, data: a.Data, below: a.Below,
+			count: a.BlockCount, differ: a.Difference,
 			from: []*peer{p}, acks: []ack{{to: p, seq: a.Seq}},
 		})
 	}

@@ -15,9 +15,14 @@ import (
 	"resonate/syncproto"
 )
 
-// fetchStreams is over how many block streams at once each peer is asked. A stream works on a part of a long file, or on
-// a batch of small ones.
-const fetchStreams = 4
+// nearStreams and farStreams are over how many block streams at once a peer is asked: one nearer than farRTT, and others. A stream
+// works on a part of a long file, or on a batch of small ones, and asks for the next when that has come: the longer an
+// answer takes, the more of them it takes to keep the line busy.
+const (
+	nearStreams = 4
+	farStreams  = 12
+	farRTT      = 20 * time.Millisecond
+)
 
 // A fetchJob is one file to be had from peers.
 type fetchJob struct {
@@ -88,15 +93,30 @@ func (r *Replica) sources(in *incoming) []*peer {
 	return []*peer{r.peers[nodes[in.tries%len(nodes)]]}
 }
 
+// reach has a peer that is found to be far asked over more streams, all of which are opened at once: with the first work for them, that
+// would cost it a round trip.
+func (r *Replica) reach(p *peer) {
+	if p.far || p.link.RTT() < farRTT {
+		return
+	}
+	p.far = true
+	p.jobs.openAhead()
+	for range farStreams - nearStreams {
+		r.workers.Go(func() { r.fetchFrom(p.jobs, p.open) })
+	}
+}
+
 // fetchFrom works on the jobs of a queue over one block stream, until the queue is closed.
 func (r *Replica) fetchFrom(q *jobQueue, open func() (io.ReadWriteCloser, error)) {
 	var f *syncproto.Fetcher
+	tried := false // to open a stream
 	for {
-		w := q.take()
+		w := q.take(tried)
 		if w == nil {
 			break
 		}
 		if f == nil {
+			tried = true
 			stream, err := open()
 			if err != nil {
 				r.fetchedNothing(q, w, err)
@@ -106,6 +126,7 @@ func (r *Replica) fetchFrom(q *jobQueue, open func() (io.ReadWriteCloser, error)
 		}
 		var err error
 		switch {
+		case w.nothing():
 		case w.long == nil:
 			err = r.fetchBatch(f, w.batch)
 		case w.blocks == nil:

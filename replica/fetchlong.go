@@ -9,7 +9,7 @@ import (
 	"resonate/syncproto"
 )
 
-// A piece of a long file that one stream fetches at a time has an eighth of what is left, within these bounds of blocks
+// A piece of a long file that one stream fetches at a time has a sixteenth of what is left, within these bounds of blocks
 // (some 146 KB each): small files are asked for in between, and at the end all streams are done at about the same time.
 const (
 	minPiece = 8
@@ -88,7 +88,7 @@ func (j *fetchJob) claim(q *jobQueue) (w *work, more bool) {
 	case len(l.todo) == 0:
 		return nil, false
 	}
-	n := min(max(len(l.todo)/8, minPiece), maxPiece, len(l.todo))
+	n := min(max(len(l.todo)/16, minPiece), maxPiece, len(l.todo))
 	w = &work{long: j, blocks: l.todo[:n:n]}
 	l.todo = l.todo[n:]
 	l.active++
@@ -242,6 +242,9 @@ func (r *Replica) listLong(f *syncproto.Fetcher, j *fetchJob) (err error) {
 		j.blocks = kept.list
 	}
 	if len(j.blocks) == 0 {
+		j.blocks = j.listTold()
+	}
+	if len(j.blocks) == 0 {
 		if j.blocks, err = f.List(j.path, j.entry.Content, j.entry.Size, own.base); err != nil {
 			return err
 		}
@@ -251,6 +254,19 @@ func (r *Replica) listLong(f *syncproto.Fetcher, j *fetchJob) (err error) {
 		return err
 	}
 	return nil
+}
+
+// listTold returns the block list that was told as the difference to that of what stands here; nil: none was, or something else stands here.
+func (j *fetchJob) listTold() merkle.BlockList {
+	told, base := j.in.differ, j.long.own.base
+	if told == nil || base.Root() != told.Base {
+		return nil
+	}
+	list, err := told.List(base, j.in.count, j.entry.Size)
+	if err != nil || list.Root() != j.entry.Content || list.Size() != j.entry.Size {
+		return nil // it is asked for
+	}
+	return list
 }
 
 // fetchPart fetches some blocks of a long file. The error is that of the stream.

@@ -270,7 +270,7 @@ func TestLongFilesTakeTurns(t *testing.T) {
 	q := newJobQueue()
 	long := &fetchJob{long: &longFetch{sources: []*jobQueue{q}}}
 	q.put(long)
-	if w := q.take(); w.long != long || w.blocks != nil {
+	if w := q.take(true); w.long != long || w.blocks != nil {
 		t.Fatalf("got %+v, want the long file to be prepared", w)
 	}
 	for i := range 1000 {
@@ -281,7 +281,7 @@ func TestLongFilesTakeTurns(t *testing.T) {
 	q.put(long)
 	seen, small := 0, 0
 	for n := 0; seen < 1000 || small < 3; n++ {
-		w := q.take()
+		w := q.take(true)
 		switch {
 		case w.long == long && len(w.blocks) > 0 && len(w.blocks) <= maxPiece:
 			seen += len(w.blocks)
@@ -300,7 +300,7 @@ func TestLongFilesTakeTurns(t *testing.T) {
 	short, last := &fetchJob{entry: &merkle.Entry{}}, &fetchJob{long: &longFetch{sources: []*jobQueue{q}}}
 	q.put(short)
 	q.put(last)
-	if left := q.close(); !slices.Equal(left, []*fetchJob{short}) || q.take() != nil || q.put(last) {
+	if left := q.close(); !slices.Equal(left, []*fetchJob{short}) || q.take(true) != nil || q.put(last) {
 		t.Errorf("closed: got %v, want the small file alone, and nothing more", left)
 	}
 	if left := q.drain(); !slices.Equal(left, []*fetchJob{last}) || q.drain() != nil {
@@ -361,17 +361,17 @@ func TestOldLists(t *testing.T) {
 	var o oldLists
 	list := func(n int) merkle.BlockList { return make(merkle.BlockList, n) }
 	now := longAgo
-	o.add(merkle.Hash{1}, list(minOldList-1), now)
-	o.add(merkle.Hash{2}, list(minOldList), now)
+	o.add("f", merkle.Hash{1}, list(minOldList-1), now)
+	o.add("f", merkle.Hash{2}, list(minOldList), now)
 	if o.get(merkle.Hash{1}) != nil || o.get(merkle.Hash{2}) == nil {
 		t.Error("want the long one alone to be remembered")
 	}
-	o.add(merkle.Hash{3}, list(minOldList), now.Add(2*oldListAge))
+	o.add("f", merkle.Hash{3}, list(minOldList), now.Add(2*oldListAge))
 	if o.get(merkle.Hash{2}) != nil || o.get(merkle.Hash{3}) == nil {
 		t.Error("want the old one to be forgotten")
 	}
 	for i := range 10 {
-		o.add(merkle.Hash{4, byte(i)}, list(100_000), now.Add(2*oldListAge))
+		o.add("f", merkle.Hash{4, byte(i)}, list(100_000), now.Add(2*oldListAge))
 	}
 	if o.bytes > maxOldLists || o.get(merkle.Hash{4, 9}) == nil || o.get(merkle.Hash{4, 0}) != nil {
 		t.Errorf("%d bytes remembered, want at most %d: the newest", o.bytes, maxOldLists)

@@ -11,12 +11,14 @@ const (
 	batchBytes = 2 << 20
 )
 
-// A work is what a stream does next: a batch of small files, or something of a long one.
+// A work is what a stream does next: a batch of small files, or something of a long one; or nothing, but to be opened.
 type work struct {
 	batch  []*fetchJob
 	long   *fetchJob
 	blocks []int // to be fetched; nil: the long file is to be prepared
 }
+
+func (w *work) nothing() bool { return w.batch == nil && w.long == nil }
 
 // A jobQueue hands fetch jobs to the streams of a peer. Long files take turns, with each other and with batches of small
 // ones, and may stand in the queues of several peers. It is safe for concurrent use.
@@ -24,6 +26,7 @@ type jobQueue struct {
 	mu     sync.Mutex
 	cond   sync.Cond
 	jobs   []*fetchJob
+	ahead  bool // streams are opened before there is work for them
 	closed bool
 }
 
@@ -52,8 +55,16 @@ func (q *jobQueue) put(j *fetchJob) bool {
 	return true
 }
 
-// take waits for work; nil when the queue is closed.
-func (q *jobQueue) take() *work {
+// openAhead has all streams opened from now on that were not.
+func (q *jobQueue) openAhead() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ahead = true
+	q.cond.Broadcast()
+}
+
+// take waits for work; nil when the queue is closed. opened tells whether the stream that asks was opened, or that was tried.
+func (q *jobQueue) take(opened bool) *work {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
@@ -71,8 +82,11 @@ func (q *jobQueue) take() *work {
 				return w
 			}
 		}
-		if q.closed {
+		switch {
+		case q.closed:
 			return nil
+		case q.ahead && !opened:
+			return &work{}
 		}
 		q.cond.Wait()
 	}

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -23,19 +24,20 @@ type oldLists struct {
 }
 
 type oldList struct {
+	path    string // where it was replaced
 	content merkle.Hash
 	list    merkle.BlockList
 	since   time.Time
 }
 
-// add remembers a list, and forgets others where there are too many, or too old ones.
-func (o *oldLists) add(content merkle.Hash, list merkle.BlockList, now time.Time) {
+// add remembers a list of what was replaced at path, and forgets others where there are too many, or too old ones.
+func (o *oldLists) add(path string, content merkle.Hash, list merkle.BlockList, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(list) < minOldList {
 		return
 	}
-	o.lists = append(o.lists, oldList{content, list, now})
+	o.lists = append(o.lists, oldList{path, content, list, now})
 	o.bytes += listBytes(list)
 	for o.bytes > maxOldLists || len(o.lists) > 0 && now.Sub(o.lists[0].since) > oldListAge {
 		o.bytes -= listBytes(o.lists[0].list)
@@ -56,6 +58,18 @@ func (o *oldLists) get(content merkle.Hash) merkle.BlockList {
 	return nil
 }
 
+// of returns what was last replaced at path, nil if it is not remembered.
+func (o *oldLists) of(path string) *oldList {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, l := range slices.Backward(o.lists) {
+		if l.path == path {
+			return &l
+		}
+	}
+	return nil
+}
+
 func listBytes(l merkle.BlockList) int { return len(l) * (merkle.HashSize + 4) }
 
 // rememberList keeps the block list of what is agreed at path, which is about to be replaced, in mind.
@@ -65,6 +79,6 @@ func (r *Replica) rememberList(path string) {
 		return
 	}
 	if list, err := r.blockList(path); err == nil && list.Size() == e.Size {
-		r.oldLists.add(e.Content, list, time.Now())
+		r.oldLists.add(path, e.Content, list, time.Now())
 	}
 }

@@ -57,6 +57,8 @@ type peer struct {
 	jobs   *jobQueue
 	cancel context.CancelCauseFunc
 	since  time.Time
+	open   func() (io.ReadWriteCloser, error) // a block stream
+	far    bool                               // it is asked over many of them
 
 	announcing
 	clear  time.Time              // when all that was to be announced had last been dealt with
@@ -99,13 +101,12 @@ func (r *Replica) Serve(ctx context.Context, link Link) error {
 
 // serve runs an accepted session: one reader of messages, some fetchers, some servers of blocks.
 func (r *Replica) serve(ctx context.Context, p *peer, hello *syncproto.Hello) error {
+	p.open = func() (io.ReadWriteCloser, error) { return p.link.OpenBlocks(ctx) }
 	if err := r.do(ctx, func() { r.join(p, hello) }); err != nil {
 		return nil
 	}
-	for range fetchStreams {
-		r.workers.Go(func() {
-			r.fetchFrom(p.jobs, func() (io.ReadWriteCloser, error) { return p.link.OpenBlocks(ctx) })
-		})
+	for range nearStreams {
+		r.workers.Go(func() { r.fetchFrom(p.jobs, p.open) })
 	}
 	r.workers.Go(func() { r.serveBlocks(ctx, p) })
 	r.workers.Go(func() { r.announceFrom(ctx, p) })

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"math"
@@ -105,7 +106,8 @@ type pipe struct {
 	done    chan struct{} // closed with the session
 	once    *sync.Once
 	count   func(int) bool
-	taken   atomic.Int64 // of the room that there is for what this end sends
+	taken   atomic.Int64  // of the room that there is for what this end sends
+	rtt     time.Duration // as it is told to the node; 0: a millisecond
 
 	mu      sync.Mutex
 	streams []*stream // of this end
@@ -128,7 +130,7 @@ func (l *pipe) Peer() merkle.NodeID                 { return merkle.NodeID(l.pee
 func (l *pipe) Key() members.Key                    { return l.peer }
 func (l *pipe) Addr() string                        { return "pipe" }
 func (l *pipe) Control() io.ReadWriteCloser         { return l.control }
-func (l *pipe) RTT() time.Duration                  { return time.Millisecond }
+func (l *pipe) RTT() time.Duration                  { return cmp.Or(l.rtt, time.Millisecond) }
 func (l *pipe) Room() int                           { return math.MaxInt - int(l.taken.Load()) }
 func (l *pipe) Keepalives() (sent, received uint64) { return 0, 0 }
 
@@ -183,6 +185,7 @@ type wire struct {
 	blocks atomic.Int64      // bytes that went over block streams
 	onRead func(total int64) // called while blocks are read; may be nil
 	limit  atomic.Int64      // of blocks: beyond it the wire is cut; 0: none
+	rtt    time.Duration     // as it is told to both; 0: a millisecond
 }
 
 func newWire(a, b *node) *wire { return &wire{a: a, b: b} }
@@ -241,6 +244,7 @@ func (w *wire) session(ctx context.Context) {
 		}
 		return true
 	})
+	atA.rtt, atB.rtt = w.rtt, w.rtt
 	defer context.AfterFunc(ctx, func() { atA.Close(); atB.Close() })()
 	var both sync.WaitGroup
 	for _, end := range []struct {

@@ -17,7 +17,7 @@ var errOtherBytes = errors.New("the bytes that came along are another version's"
 // writeSmallFrom writes the files of a queue, each of which has all its bytes, until the queue is closed.
 func (r *Replica) writeSmallFrom(q *jobQueue) {
 	for {
-		w := q.take()
+		w := q.take(true)
 		if w == nil {
 			return
 		}

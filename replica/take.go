@@ -11,6 +11,7 @@ import (
 	"resonate/index"
 	"resonate/merkle"
 	"resonate/reconcile"
+	"resonate/syncproto"
 )
 
 // An incoming is a version of a path that a peer has announced, on its way in.
@@ -20,9 +21,11 @@ type incoming struct {
 	hint   int64
 	blocks merkle.BlockList // nil: to be asked for
 	data   []byte           // of a small file, where it travelled along
-	below  uint64           // of a directory: how many entries live below it at the peer
-	from   []*peer          // who have it, the newest last
-	acks   []ack            // to be answered when it is dealt with
+	count  uint64           // of blocks, as the peer tells; 0: not told
+	differ *syncproto.Difference
+	below  uint64  // of a directory: how many entries live below it at the peer
+	from   []*peer // who have it, the newest last
+	acks   []ack   // to be answered when it is dealt with
 
 	forgotten bool // theirs is what is agreed here, and is to be deleted: a peer has long done so
 	absent    bool // theirs is what is agreed already, and not here: it was ignored

@@ -22,10 +22,11 @@ type Announcement struct {
 	BlockCount uint64           // length of the list, for where it is left out; 0: not told
 	Data       []byte           // all of a small file; at most MaxInline
 	Below      uint64           // of a directory: how many entries live below it; 0: not told
+	Difference *Difference      // of a file whose list is left out; nil: not told
 }
 
-// announcedBlocks is how many blocks a list that is announced has at most. A longer one is asked for: whoever has another
-// version of the file is told the difference alone.
+// announcedBlocks is how many blocks a list that is announced has at most, and the difference that is told of a longer one. What is
+// longer is asked for: whoever has another version of the file is told the difference alone.
 const announcedBlocks = 64
 
 // SetBlocks puts the block list of the file into a, or, where it is long, only its length.
@@ -34,6 +35,19 @@ func (a *Announcement) SetBlocks(list merkle.BlockList) {
 	if len(list) <= announcedBlocks {
 		a.Blocks = list
 	}
+}
+
+// SetDifference tells the block list of the file, which SetBlocks has left out, as the difference to that of the content base, unless much
+// is new: who has that content need not ask for the list.
+func (a *Announcement) SetDifference(base merkle.Hash, from, list merkle.BlockList) {
+	d, blocks := &Difference{Base: base}, 0
+	for e := range edits(from, list) {
+		if blocks += len(e.New); blocks > announcedBlocks || len(d.Edits) == announcedBlocks {
+			return
+		}
+		d.Edits = append(d.Edits, e)
+	}
+	a.Difference = d
 }
 
 // A Move tells that a path and all below it is now elsewhere, by one operation. A receiver whose subtrees have the hashes
@@ -76,6 +90,10 @@ const (
 	announceBlockCount = 6
 	announceData       = 7
 	announceBelow      = 8
+	announceDifference = 9
+
+	differenceBase = 1
+	differenceEdit = 2 // repeated message
 
 	moveSeq        = 1
 	moveFrom       = 2 // the path of RemoveAll
@@ -132,7 +150,11 @@ func (a *Announcement) append(b []byte) []byte {
 	}
 	b = merkle.AppendUint(b, announceBlockCount, a.BlockCount)
 	b = merkle.AppendBytes(b, announceData, a.Data)
-	return merkle.AppendUint(b, announceBelow, a.Below)
+	b = merkle.AppendUint(b, announceBelow, a.Below)
+	if a.Difference == nil {
+		return b
+	}
+	return appendMessage(b, announceDifference, a.Difference.append)
 }
 
 func (a *Announcement) field(f merkle.Field) (err error) {
@@ -155,6 +177,9 @@ func (a *Announcement) field(f merkle.Field) (err error) {
 		return takeBytes(f, &a.Data)
 	case announceBelow:
 		return takeUint(f, &a.Below)
+	case announceDifference:
+		a.Difference = new(Difference)
+		return takeMessage(f, a.Difference.field)
 	}
 	return nil
 }
@@ -174,6 +199,8 @@ func (a *Announcement) check() error {
 		return malformed("%d blocks, not %d, in the announcement of %.200q", len(a.Blocks), a.BlockCount, a.Path)
 	case len(a.Data) > MaxInline:
 		return malformed("%d bytes of content in the announcement of %.200q", len(a.Data), a.Path)
+	case a.Difference != nil:
+		return a.Difference.check()
 	}
 	return nil
 }

@@ -153,13 +153,7 @@ func (m *ListReply) field(f merkle.Field) error {
 	case listFrom:
 		return takeUint(f, &m.From)
 	case listEdit:
-		if len(m.Edits) == maxEdits {
-			return malformed("more than %d edits", maxEdits)
-		}
-		var e Edit
-		err := takeMessage(f, e.field)
-		m.Edits = append(m.Edits, e)
-		return err
+		return takeEdit(f, &m.Edits)
 	case listLast:
 		return takeBool(f, &m.Last)
 	}
@@ -167,18 +161,12 @@ func (m *ListReply) field(f merkle.Field) error {
 }
 
 func (m *ListReply) check() error {
-	blocks := 0
-	for _, e := range m.Edits {
-		if (e.Count == 0) == (len(e.New) == 0) {
-			return malformed("edit that neither keeps nor adds blocks, or does both")
-		}
-		blocks += len(e.New)
+	if err := checkEdits(m.Edits); err != nil {
+		return err
 	}
 	switch {
 	case m.Status == 0:
 		return malformed("list reply without status")
-	case len(m.Edits) > maxEdits || blocks > MaxBlocks:
-		return malformed("list reply of %d edits and %d blocks", len(m.Edits), blocks)
 	case m.Status != OK && (!m.Last || len(m.Edits) > 0):
 		return malformed("list reply of status %d that goes on", m.Status)
 	case len(m.Edits) == 0 && !m.Last:

@@ -6,6 +6,72 @@ import (
 	"resonate/merkle"
 )
 
+// A Difference is a block list as it is told to who may have that of another content.
+type Difference struct {
+	Base  merkle.Hash // the file hash of that content
+	Edits []Edit      // at least one
+}
+
+// List returns the list that d makes out of base: count blocks, of a file of size bytes. That it has the file's hash remains to be
+// checked.
+func (d *Difference) List(base merkle.BlockList, count uint64, size int64) (merkle.BlockList, error) {
+	whole := ListReply{Total: count, Edits: d.Edits, Last: true}
+	return whole.extend(nil, base, mostBlocks(size))
+}
+
+// mostBlocks is how many blocks a file of size bytes has at most: all but the last are longer than MinBlock.
+func mostBlocks(size int64) uint64 { return uint64(max(size, 0))/merkle.MinBlock + 1 }
+
+func (d *Difference) append(b []byte) []byte {
+	b = appendArray(b, differenceBase, d.Base[:])
+	for i := range d.Edits {
+		b = appendMessage(b, differenceEdit, d.Edits[i].append)
+	}
+	return b
+}
+
+func (d *Difference) field(f merkle.Field) error {
+	switch f.Number {
+	case differenceBase:
+		return takeArray(f, d.Base[:])
+	case differenceEdit:
+		return takeEdit(f, &d.Edits)
+	}
+	return nil
+}
+
+func (d *Difference) check() error {
+	if d.Base.IsZero() || len(d.Edits) == 0 {
+		return malformed("difference to nothing, or of nothing")
+	}
+	return checkEdits(d.Edits)
+}
+
+// takeEdit decodes one edit more.
+func takeEdit(f merkle.Field, to *[]Edit) error {
+	if len(*to) == maxEdits {
+		return malformed("more than %d edits", maxEdits)
+	}
+	var e Edit
+	err := takeMessage(f, e.field)
+	*to = append(*to, e)
+	return err
+}
+
+func checkEdits(list []Edit) error {
+	blocks := 0
+	for _, e := range list {
+		if (e.Count == 0) == (len(e.New) == 0) {
+			return malformed("edit that neither keeps nor adds blocks, or does both")
+		}
+		blocks += len(e.New)
+	}
+	if len(list) > maxEdits || blocks > MaxBlocks {
+		return malformed("%d edits with %d blocks", len(list), blocks)
+	}
+	return nil
+}
+
 // edits yields the edits that make list out of base. They alias list.
 func edits(base, list merkle.BlockList) iter.Seq[Edit] {
 	at := make(map[merkle.Hash]int, len(base))

@@ -111,7 +111,7 @@ func (f *Fetcher) list(path string, content merkle.Hash, size int64, base merkle
 	if err := f.send(request); err != nil {
 		return nil, f.fail(err)
 	}
-	most := uint64(max(size, 0))/merkle.MinBlock + 1 // all blocks but the last are longer than MinBlock
+	most := mostBlocks(size)
 	var list merkle.BlockList
 	for {
 		m, err := f.receive()

@@ -152,6 +152,10 @@ func TestRefused(t *testing.T) {
 		{"too many blocks", announce(Announcement{Path: "a", Entry: dirEntry(1), Blocks: manyBlocks(MaxBlocks + 1)})},
 		{"block count", announce(Announcement{Path: "a", Entry: dirEntry(1), Blocks: manyBlocks(2), BlockCount: 1})},
 		{"long content", announce(Announcement{Path: "a", Entry: dirEntry(1), Data: make([]byte, MaxInline+1)})},
+		{"difference to nothing", announce(Announcement{Path: "a", Entry: dirEntry(1), Difference: &Difference{Edits: []Edit{{Count: 1}}}})},
+		{"no difference", announce(Announcement{Path: "a", Entry: dirEntry(1), Difference: &Difference{Base: hash(1)}})},
+		{"difference without blocks", announce(Announcement{Path: "a", Entry: dirEntry(1), Difference: &Difference{Base: hash(1), Edits: []Edit{{}}}})},
+		{"difference of too many", announce(Announcement{Path: "a", Entry: dirEntry(1), Difference: &Difference{Base: hash(1), Edits: slices.Repeat([]Edit{{Count: 1}}, maxEdits+1)}})},
 		{"move from nowhere", &Move{To: "a", Stamp: 1}},
 		{"move to nowhere", &Move{From: "a", Stamp: 1}},
 		{"move without stamp", &Move{From: "a", To: "b"}},
@@ -319,6 +323,36 @@ func TestSplitAnnouncements(t *testing.T) {
 	}
 	for range SplitAnnouncements(nil, most) {
 		t.Error("message for nothing")
+	}
+}
+
+// TestSetDifference has a list told as a difference, and made again of it; one of which much is new is not told.
+func TestSetDifference(t *testing.T) {
+	from := manyBlocks(500)
+	list := slices.Clone(from)
+	list[250].Hash = hash(7)
+	var a Announcement
+	a.SetBlocks(list)
+	a.SetDifference(hash(1), from, list)
+	if a.Difference == nil || a.Difference.Base != hash(1) || len(a.Blocks) > 0 {
+		t.Fatalf("got %.300v, want a difference and no list", a)
+	}
+	size := int64(len(list)) * merkle.MinBlock
+	if got, err := a.Difference.List(from, a.BlockCount, size); err != nil || !slices.Equal(got, list) {
+		t.Errorf("got %.300v, %v; want the list", got, err)
+	}
+	if _, err := a.Difference.List(from[:100], a.BlockCount, size); !errors.Is(err, merkle.ErrFormat) {
+		t.Errorf("made of another list: got %v, want ErrFormat", err)
+	}
+	if _, err := a.Difference.List(from, a.BlockCount, merkle.MinBlock); !errors.Is(err, merkle.ErrFormat) {
+		t.Errorf("for a file too short: got %v, want ErrFormat", err)
+	}
+	for i := range announcedBlocks + 1 {
+		list[i].Hash = hash(8)
+	}
+	a = Announcement{}
+	if a.SetDifference(hash(1), from, list); a.Difference != nil {
+		t.Errorf("much is new: got %d edits, want none", len(a.Difference.Edits))
 	}
 }
 

@@ -79,6 +79,10 @@ func controlSamples() []sample {
 			{Seq: 3, Path: "d", Entry: hint, Hint: -1, Below: 300},
 			{Path: "e", Entry: fileEntry(hash(3), math.MaxInt64, math.MaxUint64), BlockCount: math.MaxUint64},
 		}}},
+		{"announcements-difference", &Announcements{[]Announcement{{
+			Seq: 5, Path: "a", Entry: fileEntry(hash(1), 5, 7), BlockCount: 3,
+			Difference: &Difference{Base: hash(2), Edits: []Edit{{Index: 1, Count: 2}, {New: merkle.BlockList{{Hash: hash(3), Size: 4}}}}},
+		}}}},
 		{"announcements-extreme", &Announcements{[]Announcement{{
 			Seq: math.MaxUint64, Path: longest, Entry: odd, Hint: math.MinInt64, Blocks: manyBlocks(MaxBlocks),
 			BlockCount: MaxBlocks, Data: make([]byte, MaxInline),

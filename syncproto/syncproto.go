@@ -37,7 +37,7 @@ const (
 	FrameTarget = 256 << 10       // what frames that can be split are split at
 
 	maxBlockFrame = 1 << 20 // a frame of a block stream
-	maxEdits      = 1024    // edits in one ListReply
+	maxEdits      = 1024    // edits in one ListReply or Difference
 )
 
 // Errors that callers test for. Bytes that are not what they should be wrap merkle.ErrFormat.

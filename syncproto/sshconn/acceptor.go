@@ -169,7 +169,8 @@ func (m *Mesh) takeAccepted(l *link, h hello) (*claim, error) {
 	return c, nil
 }
 
-// acceptPair ties a second connection to the first, and starts the session.
+// acceptPair ties a second connection to the first, and starts the session; or a
+// further one to the session.
 func (m *Mesh) acceptPair(l *link, payload []byte) ([]byte, bool) {
 	m.mu.Lock()
 	c := m.claims[l.peer]
@@ -184,8 +185,15 @@ func (m *Mesh) acceptPair(l *link, payload []byte) ([]byte, bool) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.claims[l.peer] != c || c.session != nil || c.control.abandoned || l.abandoned || l.claim != nil {
+	if m.claims[l.peer] != c || c.control.abandoned || l.abandoned || l.claim != nil || l.session.Load() != nil {
 		return nil, false
+	}
+	if c.session != nil {
+		if !c.session.add(l) {
+			return nil, false
+		}
+		close(l.joined)
+		return m.endpoint.instance[:], true
 	}
 	c.session = m.newSession(m.ctx, c, l)
 	m.wg.Go(func() { m.hold(c) }) // receive still counts, so Run has not returned

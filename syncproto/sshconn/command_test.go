@@ -97,7 +97,7 @@ func TestSessionThroughACommand(t *testing.T) {
 	if p := b.mesh.Peers(); len(p) != 1 || p[0].Address != addr.Name || p[0].Session != sb {
 		t.Errorf("peers: got %+v, want %s connected", p, addr.Name)
 	}
-	pids := []int{pidOf(sb.control), pidOf(sb.blocks)}
+	pids := []int{pidOf(sb.control), pidOf(sb.blocks[0])}
 	sb.Close()
 	for _, pid := range pids {
 		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {

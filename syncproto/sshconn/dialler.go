@@ -266,9 +266,11 @@ func (m *Mesh) dialAt(ctx context.Context, d *dialler, addr Address) (*claim, er
 	return c, nil
 }
 
-// pair asks for the session and adds the second connection, until soon ends.
+// pair asks for the session and adds the second connection, until soon ends, and
+// further ones where the peer is far.
 func (m *Mesh) pair(soon context.Context, c *claim, addr Address) error {
 	greeting := hello{token: c.token, instance: m.endpoint.instance}
+	began := time.Now()
 	channel, err := c.control.open(soon, controlChannel, greeting.bytes())
 	if err != nil {
 		return m.whyRefused(c, err)
@@ -277,6 +279,23 @@ func (m *Mesh) pair(soon context.Context, c *claim, addr Address) error {
 	if addr.Dial == nil { // the very machine that answered: a name may lead to several
 		addr = TCP(c.control.conn.RemoteAddr().String())
 	}
+	var more *further
+	if addr.Dial == nil && time.Since(began) >= m.endpoint.timing.far {
+		more = m.dialFurther(soon, c.id, addr)
+	}
+	err = m.pairBlocks(soon, c, addr)
+	switch {
+	case more == nil:
+	case err != nil:
+		more.close()
+	default:
+		more.join(c.session, c.token, time.Since(began)) // as long again
+	}
+	return err
+}
+
+// pairBlocks adds the second connection, which completes the session.
+func (m *Mesh) pairBlocks(soon context.Context, c *claim, addr Address) error {
 	blocks, err := m.endpoint.dial(soon, addr, &c.id)
 	if err != nil {
 		return err

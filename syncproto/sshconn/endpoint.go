@@ -2,7 +2,8 @@
 //
 // Each pair of nodes keeps one Session: two SSH connections, dialled by the same
 // side. The control connection carries small messages; the blocks connection
-// carries bulk, on any number of channels, so that bulk never delays a message.
+// carries bulk, on any number of channels, so that bulk never delays a message. Where
+// an answer takes long, there are several connections for blocks.
 // A Mesh keeps exactly one session with each peer: it listens, dials, dials
 // again, and settles what happens when both sides dial at once. An SSH client
 // that is not a node gets nothing: no shell, no command, no forwarding.
@@ -11,7 +12,7 @@
 // dialler opens a channel "control@resonate" whose extra data is a random token
 // and the instance of its process, 16 bytes each; on a second connection it sends
 // the global request "blocks@resonate" with the token, whose answer carries the
-// acceptor's instance. Then either side opens "block@resonate" channels, sends
+// acceptor's instance; on a far line, on some more with the same token. Then either side opens "block@resonate" channels, sends
 // "keepalive@resonate" and, before it closes, "bye@resonate" with the reason.
 //
 // A stranger that was invited authenticates with its key and the secret of its
@@ -77,6 +78,7 @@ type timing struct {
 	join      time.Duration // for all that an invited stranger has to say
 	answer    time.Duration // to a probe
 	look      time.Duration // how often the machine's surroundings are looked at
+	far       time.Duration // from what round trip on blocks go over several connections
 	redial    span
 	refused   span
 }
@@ -136,6 +138,7 @@ func Listen(addrs []string, c Config) (*Endpoint, error) {
 			join:      joinTime,
 			answer:    answerTime,
 			look:      lookInterval,
+			far:       farRTT,
 			redial:    span{100 * time.Millisecond, 5 * time.Second},
 			refused:   span{time.Second, 30 * time.Second},
 		},

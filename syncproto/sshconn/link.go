@@ -30,6 +30,7 @@ type link struct {
 
 	session atomic.Pointer[Session] // once it belongs to one
 	heard   atomic.Uint64           // keep-alives of the peer
+	opened  atomic.Int32            // block channels that this side has open
 	kick    chan struct{}           // asks for a keep-alive now
 	probed  chan struct{}           // tells that its answer is waited for
 
@@ -84,8 +85,8 @@ func (l *link) serveChannels(p *pairing) {
 		case kind == controlChannel && p != nil:
 			p.control(l, c)
 		case kind == blockChannel:
-			if s := l.session.Load(); s != nil && s.blocks == l {
-				s.acceptBlocks(c)
+			if s := l.session.Load(); s != nil && s.control != l {
+				s.acceptBlocks(l, c)
 				continue
 			}
 			c.Reject(ssh.Prohibited, "not here")

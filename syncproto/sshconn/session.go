@@ -24,21 +24,24 @@ type Stream interface {
 	CloseWrite() error // the peer reads io.EOF
 }
 
-// Session is the pair of connections with one peer. It is safe for concurrent
-// use. It ends when either connection does, and then all its streams fail.
+// Session is the pair of connections with one peer, and with a far one a few more
+// for blocks. It is safe for concurrent use. It ends when either connection of the
+// pair does, and then all its streams fail; with a further one, the streams on that.
 type Session struct {
 	peer      NodeID
 	dialled   bool
 	keepalive time.Duration
 	answer    time.Duration // within which a probe is to be answered
 	control   *link
-	blocks    *link
 	stream    Stream
 
 	inbound chan *stream
 	slots   chan struct{} // one for each inbound block channel that is not closed
 	rtt     atomic.Int64
 	sent    atomic.Uint64
+
+	mu     sync.Mutex
+	blocks []*link // the pair's first; none is added when ctx has ended
 
 	ctx    context.Context // ends with the session; its cause is the reason
 	cancel context.CancelCauseFunc
@@ -51,7 +54,7 @@ type Session struct {
 func (m *Mesh) newSession(ctx context.Context, c *claim, blocks *link) *Session {
 	s := &Session{
 		peer: c.id, dialled: c.dialled, keepalive: m.endpoint.keepalive, answer: m.endpoint.timing.answer,
-		control: c.control, blocks: blocks, stream: c.stream,
+		control: c.control, blocks: []*link{blocks}, stream: c.stream,
 		inbound: make(chan *stream, maxInboundBlocks),
 		slots:   make(chan struct{}, maxInboundBlocks),
 		closed:  make(chan struct{}),
@@ -64,12 +67,18 @@ func (m *Mesh) newSession(ctx context.Context, c *claim, blocks *link) *Session 
 }
 
 func (s *Session) start() {
-	for _, l := range []*link{s.control, s.blocks} {
-		s.wg.Go(func() { s.watch(l) })
-		s.wg.Go(func() { s.ping(l) })
-		s.wg.Go(func() { s.listen(l) })
-	}
+	s.mu.Lock()
+	s.tend(s.control)
+	s.tend(s.blocks[0]) // those that were added are tended
+	s.mu.Unlock()
 	go s.finish()
+}
+
+// tend begins to see to a connection. The caller holds the mutex.
+func (s *Session) tend(l *link) {
+	s.wg.Go(func() { s.watch(l) })
+	s.wg.Go(func() { s.ping(l) })
+	s.wg.Go(func() { s.listen(l) })
 }
 
 // Peer gives the peer's ID.
@@ -97,7 +106,10 @@ func (s *Session) Room() int { return s.control.wire.rates.send.room() }
 
 // Keepalives counts those sent, and those of the peer's received.
 func (s *Session) Keepalives() (sent, received uint64) {
-	return s.sent.Load(), s.control.heard.Load() + s.blocks.heard.Load()
+	for _, l := range s.links() {
+		received += l.heard.Load()
+	}
+	return s.sent.Load(), received
 }
 
 // Done is closed when the session has ended or is ending.
@@ -121,14 +133,16 @@ func (s *Session) end(cause error) { s.cancel(cause) }
 
 // OpenBlocks opens a block channel towards the peer.
 func (s *Session) OpenBlocks(ctx context.Context) (Stream, error) {
-	c, err := s.blocks.open(ctx, blockChannel, nil)
+	l := s.leastUsed()
+	c, err := l.open(ctx, blockChannel, nil)
 	if err != nil {
+		l.opened.Add(-1)
 		if s.ctx.Err() != nil {
 			err = s.Err()
 		}
 		return nil, fmt.Errorf("open block channel: %w", err)
 	}
-	return &stream{Channel: c}, nil
+	return &stream{Channel: c, release: func() { l.opened.Add(-1) }}, nil
 }
 
 // AcceptBlocks gives the next block channel that the peer has opened. More than
@@ -144,7 +158,7 @@ func (s *Session) AcceptBlocks(ctx context.Context) (Stream, error) {
 	}
 }
 
-func (s *Session) acceptBlocks(c ssh.NewChannel) {
+func (s *Session) acceptBlocks(l *link, c ssh.NewChannel) {
 	select {
 	case s.slots <- struct{}{}:
 	default:
@@ -156,14 +170,16 @@ func (s *Session) acceptBlocks(c ssh.NewChannel) {
 		<-s.slots
 		return
 	}
-	s.blocks.discard(requests)
+	l.discard(requests)
 	s.inbound <- &stream{Channel: channel, release: func() { <-s.slots }} // has room for as many as there are slots
 }
 
-// watch ends the session when a link ends.
+// watch ends the session when a link of the pair ends, and does without a further one.
 func (s *Session) watch(l *link) {
 	<-l.gone
-	s.end(fmt.Errorf("%w: %w", errLinkLost, l.cause))
+	if !s.narrow(l) {
+		s.end(fmt.Errorf("%w: %w", errLinkLost, l.cause))
+	}
 }
 
 // ping asks for a sign of life at once and then regularly. A request that gets
@@ -190,9 +206,9 @@ func (s *Session) ping(l *link) {
 	}
 }
 
-// listen ends the session when nothing came in for two intervals, in which the
-// peer had at least one keep-alive to answer; after a probe, when that is not
-// answered soon.
+// listen ends the session, or a further link alone, when nothing came in for two
+// intervals, in which the peer had at least one keep-alive to answer; after a
+// probe, when that is not answered soon.
 func (s *Session) listen(l *link) {
 	limit := 2 * s.keepalive
 	timer := time.NewTimer(limit)
@@ -213,6 +229,10 @@ func (s *Session) listen(l *link) {
 		silence, since := l.wire.silence(), l.wire.unanswered()
 		switch {
 		case silence >= limit, probed && since >= s.answer:
+			if s.narrow(l) {
+				l.close()
+				return
+			}
 			s.end(fmt.Errorf("%w: nothing heard for %v", ErrGone, silence.Round(time.Millisecond)))
 			return
 		case probed && since > 0: // a later one
@@ -224,15 +244,19 @@ func (s *Session) listen(l *link) {
 	}
 }
 
-// probe makes sure, soon, that both connections live.
+// probe makes sure, soon, that all connections live.
 func (s *Session) probe() {
-	s.control.probe()
-	s.blocks.probe()
+	for _, l := range s.links() {
+		l.probe()
+	}
 }
 
 // unanswered tells for how long the peer has owed a sign of life, 0 if it does not.
-func (s *Session) unanswered() time.Duration {
-	return max(s.control.wire.unanswered(), s.blocks.wire.unanswered())
+func (s *Session) unanswered() (longest time.Duration) {
+	for _, l := range s.links() {
+		longest = max(longest, l.wire.unanswered())
+	}
+	return longest
 }
 
 // finish takes the session down when it ends, in order: the reason, the
@@ -242,11 +266,14 @@ func (s *Session) finish() {
 	if reason, ok := farewellFor(s.Err()); ok {
 		s.sayGoodbye(reason)
 	}
-	s.control.close()
-	s.blocks.close()
+	links := s.links() // all there will be
+	for _, l := range links {
+		l.close()
+	}
 	s.wg.Wait()
-	s.control.shut()
-	s.blocks.shut()
+	for _, l := range links {
+		l.shut()
+	}
 	close(s.closed)
 }
 

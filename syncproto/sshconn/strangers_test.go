@@ -212,7 +212,7 @@ func TestSessionGivesStreamsAlone(t *testing.T) {
 	_, _, sa, sb := connected(t)
 	for _, s := range []*Session{sa, sb} {
 		wantNothingElse(t, s.control.conn, controlChannel, blockChannel, joinChannel)
-		wantNothingElse(t, s.blocks.conn, controlChannel, joinChannel)
+		wantNothingElse(t, s.blocks[0].conn, controlChannel, joinChannel)
 		wantNoService(t, s.stream.(*stream).Channel)
 		blocks, err := s.OpenBlocks(t.Context())
 		if err != nil {

@@ -12,8 +12,8 @@ import (
 func TestUnackedLimitIsSet(t *testing.T) {
 	_, _, sa, sb := connected(t)
 	for name, w := range map[string]*wire{
-		"acceptor's control": sa.control.wire, "acceptor's blocks": sa.blocks.wire,
-		"dialler's control": sb.control.wire, "dialler's blocks": sb.blocks.wire,
+		"acceptor's control": sa.control.wire, "acceptor's blocks": sa.blocks[0].wire,
+		"dialler's control": sb.control.wire, "dialler's blocks": sb.blocks[0].wire,
 	} {
 		raw, err := w.Conn.(*net.TCPConn).SyscallConn()
 		if err != nil {

@@ -158,7 +158,7 @@ func TestLimitedSessionEndsAtOnce(t *testing.T) {
 		_, err := from.Write(make([]byte, 10<<20))
 		written <- err
 	}()
-	eventually(t, "bulk to be under way", func() bool { return sb.blocks.wire.heard() > leastRate })
+	eventually(t, "bulk to be under way", func() bool { return sb.blocks[0].wire.heard() > leastRate })
 	a.stop()
 	b.stop()
 	if err := <-written; err == nil {
