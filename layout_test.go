@@ -34,6 +34,7 @@ var imports = map[string][]string{
 	"beneath":           nil,
 	"fusefs/foldtest":   nil, // for tests alone: no other package may import it
 	"ignore":            nil,
+	"locking/quorum":    nil,
 	"control":           nil,
 	"members":           nil,
 	"merkle":            nil,
@@ -46,6 +47,9 @@ var libraries = map[string][]string{
 	"github.com/BurntSushi/toml":                    {"cmd/resonate"},
 	"github.com/fsnotify/fsnotify":                  {"watcher"},
 	"github.com/hanwen/go-fuse/v2":                  {"fusefs/foldtest"},
+	"github.com/hashicorp/go-hclog":                 {"locking/quorum"},
+	"github.com/hashicorp/raft":                     {"locking/quorum"},
+	"github.com/hashicorp/raft-wal":                 {"locking/quorum"},
 	"github.com/klauspost/compress/zstd":            {"syncproto"},
 	"github.com/zeebo/blake3":                       {"merkle"},
 	"go.etcd.io/bbolt":                              {"index"},
@@ -55,7 +59,7 @@ var libraries = map[string][]string{
 	"golang.org/x/term":                             {"cmd/resonate"},
 	"golang.org/x/text":                             {"fusefs/foldtest"},
 	"golang.org/x/time/rate":                        {"syncproto/sshconn"},
-	"google.golang.org/protobuf/encoding/protowire": {"index", "members", "merkle", "syncproto"},
+	"google.golang.org/protobuf/encoding/protowire": {"index", "locking/quorum", "members", "merkle", "syncproto"},
 }
 
 // pure are the packages that decide and do not act; impure is what they therefore cannot need.
