@@ -39,6 +39,7 @@ type Session struct {
 	slots   chan struct{} // one for each inbound block channel that is not closed
 	rtt     atomic.Int64
 	sent    atomic.Uint64
+	extras  extras
 
 	ctx    context.Context // ends with the session; its cause is the reason
 	cancel context.CancelCauseFunc
