@@ -108,6 +108,8 @@ type testNet struct {
 	cut   map[[2]NodeID]bool // who cannot reach whom, in either order
 	mute  map[[2]NodeID]bool // the same, but nobody is told: what is sent does not come
 	pipes map[*pipe]struct{}
+	sent  map[[2]NodeID]int // messages, in either direction
+	bytes int
 }
 
 // pipe is one end of a stream, which knows whose it is.
@@ -120,6 +122,8 @@ type pipe struct {
 func (p *pipe) Write(b []byte) (int, error) {
 	p.net.mu.Lock()
 	mute := p.net.mute[p.ends]
+	p.net.sent[p.ends]++
+	p.net.bytes += len(b)
 	p.net.mu.Unlock()
 	if mute {
 		return len(b), nil
@@ -137,7 +141,7 @@ func (p *pipe) Close() error {
 func newNet(t testing.TB, names ...NodeID) *testNet {
 	n := &testNet{
 		t: t, pace: quick, nodes: make(map[NodeID]*testNode), cut: make(map[[2]NodeID]bool), mute: make(map[[2]NodeID]bool),
-		pipes: make(map[*pipe]struct{}), log: slog.New(slog.DiscardHandler),
+		pipes: make(map[*pipe]struct{}), sent: make(map[[2]NodeID]int), log: slog.New(slog.DiscardHandler),
 	}
 	if os.Getenv("QUORUM_LOG") != "" {
 		n.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -264,6 +268,8 @@ func (n *testNet) dialler(from NodeID) func(context.Context, NodeID) (io.ReadWri
 func wait(t testing.TB, ok func() error) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		err := ok()
 		if err == nil {
@@ -272,9 +278,30 @@ func wait(t testing.TB, ok func() error) {
 		if time.Now().After(deadline) {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Millisecond)
+		<-tick.C
 	}
 }
+
+// talk waits until so many more messages have gone between two nodes.
+func (n *testNet) talk(a, b NodeID, more int) {
+	n.t.Helper()
+	begin := -1
+	wait(n.t, func() error {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		got := n.sent[key(a, b)]
+		if begin < 0 {
+			begin = got
+		}
+		if got-begin < more {
+			return fmt.Errorf("%d messages between %s and %s, want %d", got-begin, a, b, more)
+		}
+		return nil
+	})
+}
+
+// pause lets d pass, in which things may happen.
+func pause(d time.Duration) { <-time.After(d) }
 
 // leader waits until one of the nodes leads.
 func (n *testNet) leader(names ...NodeID) *testNode {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -68,7 +69,7 @@ func (q *Quorum) start() (_ *instance, err error) {
 			default:
 			}
 		},
-		configured: func(raft.Configuration) { i.kick() },
+		configured: q.wake,
 	}
 	if err = i.drive.reset(); err == nil {
 		err = i.run(q, dir)
@@ -176,8 +177,12 @@ func (i *instance) watch(q *Quorum, events <-chan raft.Observation) {
 		}
 		i.kick()
 		var again <-chan time.Time
-		if i.raft.State() == raft.Leader && i.reign.Load() != i.term() {
+		switch {
+		case i.raft.State() == raft.Leader && i.reign.Load() != i.term():
 			again = time.After(q.pace.raft)
+		case i.left():
+			i.inquire()
+			again = time.After(q.pace.calm)
 		}
 		select {
 		case <-events:
@@ -185,6 +190,27 @@ func (i *instance) watch(q *Quorum, events <-chan raft.Observation) {
 		case <-i.ctx.Done():
 			return
 		}
+	}
+}
+
+// left tells whether this log has no place in the table, by what it holds itself, and nobody leads it: it may have been taken
+// out, or be about to be taken in.
+func (i *instance) left() bool {
+	_, leader := i.raft.LeaderWithID()
+	c := i.configuration()
+	return leader == "" && len(c.Servers) > 0 && !lists(c, i.transport.node)
+}
+
+// inquire asks those in the table, of whom the leader tells whether this node was taken out: what the log says may not have
+// been written by a majority, and then it counts on this log.
+func (i *instance) inquire() {
+	for _, s := range i.configuration().Servers {
+		ctx, cancel := context.WithTimeout(i.ctx, i.transport.pace.short)
+		p := i.transport.peer(NodeID(s.ID))
+		if l, err := i.transport.open(ctx, p); err == nil {
+			p.put(l)
+		}
+		cancel()
 	}
 }
 
@@ -245,9 +271,15 @@ func (i *instance) configuration() raft.Configuration {
 	return f.Configuration()
 }
 
-func (i *instance) leading() bool {
+// expelled tells whether this node leads, and another is no voter of the table, nor about to be one: as a majority has written.
+func (i *instance) expelled(id NodeID) bool {
 	<-i.ready
-	return i.raft.State() == raft.Leader
+	c := i.drive.committed.Load()
+	return i.leads() && c != nil && !lists(*c, id) && !lists(i.configuration(), id)
+}
+
+func lists(c raft.Configuration, id NodeID) bool {
+	return slices.ContainsFunc(c.Servers, func(s raft.Server) bool { return s.ID == raft.ServerID(id) })
 }
 
 func (i *instance) forgot(NodeID)  { i.finish(endForgotten) }
@@ -268,7 +300,7 @@ func (q *Quorum) recover() error {
 	if err != nil {
 		return err
 	}
-	d := &drive{machine: q.config.Machine, full: func() {}, configured: func(raft.Configuration) {}}
+	d := &drive{machine: q.config.Machine, full: func() {}, configured: func() {}}
 	if err := d.reset(); err != nil {
 		return err
 	}

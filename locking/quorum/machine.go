@@ -44,7 +44,8 @@ type drive struct {
 	applied    atomic.Uint64 // index
 	grown      atomic.Int64  // bytes of entries since the last snapshot
 	full       func()        // it is time for one
-	configured func(raft.Configuration)
+	committed  atomic.Pointer[raft.Configuration]
+	configured func() // there is another
 }
 
 var (
@@ -87,7 +88,10 @@ func (d *drive) Apply(l *raft.Log) any {
 }
 
 // StoreConfiguration hears of configurations that are committed.
-func (d *drive) StoreConfiguration(_ uint64, c raft.Configuration) { d.configured(c) }
+func (d *drive) StoreConfiguration(_ uint64, c raft.Configuration) {
+	d.committed.Store(&c)
+	d.configured()
+}
 
 func (d *drive) Snapshot() (raft.FSMSnapshot, error) {
 	d.grown.Store(0)

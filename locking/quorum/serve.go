@@ -101,7 +101,7 @@ func (t *transport) welcome(p *peer, c *caller) bool {
 	own := greeting{table: t.table, log: t.log}
 	own.seenLog, own.seen = p.seen()
 	switch {
-	case g.table == t.table && t.host.leading() && !t.lists(c.id):
+	case g.table == t.table && t.host.expelled(c.id):
 		own.removed, own.refusal = true, "you are no voter of this table"
 	default:
 		if err := t.compare(p, &g); err != nil {
@@ -110,16 +110,6 @@ func (t *transport) welcome(p *peer, c *caller) bool {
 	}
 	c.log = g.log
 	return writeFrame(c.s, own.encode()) == nil && own.refusal == ""
-}
-
-// lists tells whether a node is in the latest configuration.
-func (t *transport) lists(id NodeID) bool {
-	for _, s := range t.host.configuration().Servers {
-		if s.ID == raft.ServerID(id) {
-			return true
-		}
-	}
-	return false
 }
 
 // answer has Raft answer a request.
@@ -161,7 +151,7 @@ func (t *transport) answer(c *caller, q *request) (answer, error) {
 		}
 		return answer{}, err
 	}
-	if !t.lists(c.id) {
+	if !lists(t.host.configuration(), c.id) {
 		return answer{}, errors.New("you are no voter here")
 	}
 	_, err := t.submit(&raft.TimeoutNowRequest{RPCHeader: t.header(c.id, c.log)}, nil, false)

@@ -60,7 +60,7 @@ type transport struct {
 type host interface {
 	mark() mark                        // how far it is
 	configuration() raft.Configuration // the latest
-	leading() bool
+	expelled(NodeID) bool
 	forgot(by NodeID)  // a peer has seen more of this log than there is: it is an old copy
 	removed(by NodeID) // the leader says that this node is no voter
 }
