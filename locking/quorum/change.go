@@ -48,6 +48,9 @@ func (q *Quorum) Follow(table TableID, generation uint64) error {
 func (q *Quorum) TakeOver() error {
 	q.mu.Lock()
 	voter := q.record.log != LogID{} && q.record.place != place{}
+	if i := q.current.Load(); i != nil && len(i.configuration().Servers) == 0 {
+		voter = false // a leader was about to give it the log, and has not
+	}
 	q.mu.Unlock()
 	if !voter {
 		if err := q.Found(); err != nil {

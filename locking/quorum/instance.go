@@ -56,7 +56,7 @@ func (q *Quorum) start() (_ *instance, err error) {
 	dir := logDir(q.config.Dir, r.log)
 	i := &instance{log: r.log, kick: q.wake, ready: make(chan struct{}), full: make(chan struct{}, 1)}
 	i.ctx, i.cancel = context.WithCancel(context.Background())
-	i.store, err = openStore(dir, q.hclog, q.fault, func(error) { i.finish(endDisk) })
+	i.store, err = openStore(dir, q.hclog, q.fault, i.fail)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (q *Quorum) start() (_ *instance, err error) {
 		i.cancel()
 		return nil, errors.Join(fmt.Errorf("start lock log: %w", err), i.store.close())
 	}
-	if r.place == (place{}) {
+	if err = i.store.problem(); err == nil && r.place == (place{}) {
 		r.place, err = placeOf(dir)
 		if err == nil {
 			err = q.save()
@@ -148,6 +148,16 @@ func (q *Quorum) snapshots(dir string) (raft.SnapshotStore, error) {
 func (i *instance) finish(why end) {
 	if i.ended.CompareAndSwap(0, int32(why)) {
 		i.kick()
+	}
+}
+
+// fail is told that the log on disk has failed.
+func (i *instance) fail() {
+	i.finish(endDisk)
+	select {
+	case <-i.ready:
+	default:
+		i.store.release() // start waits for the library, which writes before it is ready; then it looks whether that went well
 	}
 }
 
@@ -290,7 +300,7 @@ var _ host = (*instance)(nil)
 // recover makes this node the only voter of the log in dir, whoever else was; Raft does not run on it.
 func (q *Quorum) recover() error {
 	dir := logDir(q.config.Dir, q.record.log)
-	s, err := openStore(dir, q.hclog, q.fault, func(error) {})
+	s, err := openStore(dir, q.hclog, q.fault, func() {})
 	if err != nil {
 		return err
 	}

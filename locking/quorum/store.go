@@ -34,8 +34,9 @@ type store struct {
 	dir      string
 	wal      *wal.WAL
 	fault    func(op string) error // of tests: fails an operation before it is tried
-	broken   func(error)           // called once
+	broken   func()                // called once
 	released chan struct{}
+	once     sync.Once
 
 	mu  sync.Mutex
 	err *DiskError
@@ -48,7 +49,7 @@ var (
 )
 
 // openStore opens the log in dir, which is made if need be.
-func openStore(dir string, log hclog.Logger, fault func(string) error, broken func(error)) (*store, error) {
+func openStore(dir string, log hclog.Logger, fault func(string) error, broken func()) (*store, error) {
 	s := &store{dir: dir, fault: fault, broken: broken, released: make(chan struct{})}
 	err := s.try("open")
 	if err == nil {
@@ -73,8 +74,8 @@ func (s *store) try(op string) error {
 	return s.fault(op)
 }
 
-// release lets Raft end: what waits returns.
-func (s *store) release() { close(s.released) }
+// release lets Raft end: what waits returns. It may be called again.
+func (s *store) release() { s.once.Do(func() { close(s.released) }) }
 
 func (s *store) close() error { return s.wal.Close() }
 
@@ -88,7 +89,7 @@ func (s *store) failed(err error) error {
 	err = s.err
 	s.mu.Unlock()
 	if first {
-		s.broken(err)
+		s.broken()
 	}
 	return err
 }
