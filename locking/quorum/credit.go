@@ -67,7 +67,7 @@ func (c *credit) trusts() bool {
 
 // spend gives Raft heartbeats until the credit is used up, or the leader is one no more.
 func (t *transport) spend() {
-	tick := time.NewTicker(t.pace.raft / 3)
+	tick := time.NewTicker(t.pace.raft * 3 / 5)
 	defer tick.Stop()
 	for {
 		select {

@@ -12,7 +12,7 @@ const MaxCommand = 1 << 20
 
 const (
 	maxEntries  = 64                           // of one message
-	maxPart     = 1 << 20                      // of the entries of one message, but for the last
+	maxPart     = 256 << 10                    // of the entries of one message, but for the last: heartbeats wait behind it
 	maxRequest  = maxPart + MaxCommand + 8<<10 // the rest: 100 bytes for each entry, and what frames them
 	maxAnswer   = 1 << 10
 	maxGreeting = 1 << 10

@@ -116,10 +116,10 @@ func TestWhatPeersSendIsBounded(t *testing.T) {
 
 func TestEntriesArePartedByNumberAndSize(t *testing.T) {
 	var entries []*raft.Log
-	for i := range 200 {
+	for i := range 110 {
 		size := 10
 		if i > 100 {
-			size = MaxCommand / 3
+			size = maxPart / 3
 		}
 		entries = append(entries, &raft.Log{Index: uint64(i) + 1, Term: 1, Data: make([]byte, size)})
 	}

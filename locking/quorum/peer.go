@@ -12,7 +12,8 @@ const maxIdle = 3
 
 // peer is another voter, as a transport sees it.
 type peer struct {
-	id NodeID
+	id    NodeID
+	hurry chan struct{} // a heartbeat on credit is not to wait
 
 	mu      sync.Mutex
 	callers int // streams that it has open to this node
@@ -22,7 +23,8 @@ type peer struct {
 
 	// What it has answered as a follower of term.
 	term  uint64
-	beat  time.Time // when the heartbeat was sent that it last answered
+	beat  time.Time     // when the heartbeat was sent that it last answered
+	next  time.Duration // within which it was promised another then
 	index uint64
 	told  uint64 // the commit index that it knows
 }
@@ -45,6 +47,8 @@ func (p *peer) takeAll() []*line {
 	p.lines = nil
 	return lines
 }
+
+func newPeer(id NodeID) *peer { return &peer{id: id, hurry: make(chan struct{}, 1)} }
 
 // put keeps a line for the next request.
 func (p *peer) put(l *line) {
@@ -121,29 +125,33 @@ func (p *peer) heard(q *request, began time.Time) {
 		p.term, p.beat, p.index, p.told = q.term, time.Time{}, 0, 0
 	}
 	if q.heartbeat() {
-		p.beat = began
+		p.beat, p.next = began, time.Duration(q.next)*time.Millisecond
 		return
 	}
 	p.index = max(p.index, q.index+uint64(len(q.entries)))
 	p.told = max(p.told, q.commit)
 }
 
-// doubt has the next heartbeat really sent.
+// doubt has the next heartbeat really sent, and soon.
 func (p *peer) doubt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.beat = time.Time{}
+	select {
+	case p.hurry <- struct{}{}:
+	default:
+	}
 }
 
-// onCredit tells whether a request without entries need not be sent: the peer has lately answered, in this term, and knows
-// all that it says.
-func (p *peer) onCredit(q *request, interval time.Duration) bool {
+// onCredit tells for how long a request without entries need not be sent: the peer has lately answered, in this term, and knows
+// all that it says. 0: it must be sent.
+func (p *peer) onCredit(q *request, interval time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.term != q.term || time.Since(p.beat) >= interval {
-		return false
+	if p.term != q.term || !q.heartbeat() && (q.index != p.index || q.commit > p.told) {
+		return 0
 	}
-	return q.heartbeat() || q.index == p.index && q.commit <= p.told
+	return max(0, min(interval, p.next)-time.Since(p.beat))
 }
 
 // has tells whether the peer's log, known by address, holds the entry at index.

@@ -27,8 +27,8 @@ type pace struct {
 
 // lan is for nodes whose round trip is far below half a second.
 var lan = pace{
-	raft: 500 * time.Millisecond, beat: 250 * time.Millisecond, idle: 5 * time.Second, calm: 10 * time.Second,
-	short: 2 * time.Second, long: 10 * time.Second, commit: 500 * time.Millisecond, retry: time.Second,
+	raft: 700 * time.Millisecond, beat: 250 * time.Millisecond, idle: 5 * time.Second, calm: 10 * time.Second,
+	short: 2 * time.Second, long: 10 * time.Second, commit: time.Second, retry: time.Second,
 }
 
 // transport carries Raft's requests between this node's log and those of the other voters. Requests of one stream follow one
@@ -78,7 +78,8 @@ func newTransport(c *Config, p pace, r *record, h host) *transport {
 		peers:    make(map[NodeID]*peer), streams: make(map[io.Closer]struct{}),
 	}
 	for id, k := range r.marks {
-		t.peers[id] = &peer{id: id, log: k.log, mark: k.mark}
+		t.peers[id] = newPeer(id)
+		t.peers[id].log, t.peers[id].mark = k.log, k.mark
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.touch()
@@ -158,7 +159,7 @@ func (t *transport) peer(id NodeID) *peer {
 	defer t.mu.Unlock()
 	p := t.peers[id]
 	if p == nil {
-		p = &peer{id: id}
+		p = newPeer(id)
 		t.peers[id] = p
 	}
 	return p
@@ -239,7 +240,10 @@ func (t *transport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, args *
 	q := &request{kind: kindAppend, term: args.Term, index: args.PrevLogEntry, logTerm: args.PrevLogTerm, commit: args.LeaderCommitIndex}
 	if len(entries) > 0 {
 		t.touch()
-	} else if p.onCredit(q, t.interval()) {
+	} else if left := p.onCredit(q, t.interval()); left > 0 {
+		if q.heartbeat() { // Raft asks again a tenth of its time-out after this returns, and that costs more than this does
+			t.rest(p, min(left, t.pace.raft/2))
+		}
 		*resp = raft.AppendEntriesResponse{Term: q.term, LastLog: q.index, Success: true}
 		return nil
 	}
@@ -267,6 +271,17 @@ func (t *transport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, args *
 		}
 		last := q.entries[len(q.entries)-1]
 		q.index, q.logTerm = last.Index, last.Term
+	}
+}
+
+// rest lets d pass, or less when a peer is to be asked at once.
+func (t *transport) rest(p *peer, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.hurry:
+	case <-t.ctx.Done():
 	}
 }
 
