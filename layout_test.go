@@ -35,6 +35,7 @@ var imports = map[string][]string{
 	"beneath":           nil,
 	"fusefs/foldtest":   nil, // for tests alone: no other package may import it
 	"ignore":            nil,
+	"locking/quorum":    nil,
 	"control":           nil,
 	"discover":          nil,
 	"members":           nil,
@@ -48,6 +49,9 @@ var libraries = map[string][]string{
 	"github.com/BurntSushi/toml":                    {"cmd/resonate"},
 	"github.com/fsnotify/fsnotify":                  {"watcher"},
 	"github.com/hanwen/go-fuse/v2":                  {"fusefs/foldtest"},
+	"github.com/hashicorp/go-hclog":                 {"locking/quorum"},
+	"github.com/hashicorp/raft":                     {"locking/quorum"},
+	"github.com/hashicorp/raft-wal":                 {"locking/quorum"},
 	"github.com/klauspost/compress/zstd":            {"syncproto"},
 	"github.com/pion/logging":                       {"discover"},
 	"github.com/pion/mdns/v2":                       {"discover"},
@@ -60,7 +64,7 @@ var libraries = map[string][]string{
 	"golang.org/x/term":                             {"cmd/resonate"},
 	"golang.org/x/text":                             {"fusefs/foldtest"},
 	"golang.org/x/time/rate":                        {"syncproto/sshconn"},
-	"google.golang.org/protobuf/encoding/protowire": {"index", "members", "merkle", "syncproto"},
+	"google.golang.org/protobuf/encoding/protowire": {"index", "locking/quorum", "members", "merkle", "syncproto"},
 }
 
 // pure are the packages that decide and do not act; impure is what they therefore cannot need.

@@ -12,7 +12,9 @@
 // dialler opens a channel "control@resonate" whose extra data is a random token
 // and the instance of its process, 16 bytes each; on a second connection it sends
 // the global request "blocks@resonate" with the token, whose answer carries the
-// acceptor's instance; on a far line, on some more with the same token. Then either side opens "block@resonate" channels, sends
+// acceptor's instance; on a far line, on some more with the same token. Then either
+// side opens "block@resonate" channels, and on the control connection
+// "raft@resonate" and "locks@resonate"; it sends
 // "keepalive@resonate" and, before it closes, "bye@resonate" with the reason.
 //
 // A stranger that was invited authenticates with its key and the secret of its

@@ -90,6 +90,12 @@ func (l *link) serveChannels(p *pairing) {
 				continue
 			}
 			c.Reject(ssh.Prohibited, "not here")
+		case maxInbound[Kind(kind)] > 0:
+			if s := l.session.Load(); s != nil && s.control == l {
+				s.offer(Kind(kind), c)
+				continue
+			}
+			c.Reject(ssh.Prohibited, "not here")
 		default:
 			c.Reject(ssh.UnknownChannelType, "nodes synchronise folders, and offer nothing else")
 		}

@@ -39,6 +39,7 @@ type Session struct {
 	slots   chan struct{} // one for each inbound block channel that is not closed
 	rtt     atomic.Int64
 	sent    atomic.Uint64
+	extras  extras
 
 	mu     sync.Mutex
 	blocks []*link // the pair's first; none is added when ctx has ended
