@@ -38,6 +38,7 @@ var imports = map[string][]string{
 	"members":           nil,
 	"merkle":            nil,
 	"service":           nil,
+	"textmerge":         nil,
 	"watcher":           nil,
 }
 
@@ -60,7 +61,7 @@ var libraries = map[string][]string{
 
 // pure are the packages that decide and do not act; impure is what they therefore cannot need.
 var (
-	pure   = []string{"ignore", "merkle", "reconcile"}
+	pure   = []string{"ignore", "merkle", "reconcile", "textmerge"}
 	impure = []string{"context", "io/fs", "log", "log/slog", "math/rand", "math/rand/v2", "net", "os", "path/filepath", "syscall"}
 )
 
