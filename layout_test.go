@@ -25,7 +25,8 @@ var imports = map[string][]string{
 	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica", "service"},
 	"node":          {"control", "members", "merkle", "replica", "syncproto/sshconn"},
 	"replica": {
-		"beneath", "control", "ignore", "index", "members", "merkle", "reconcile", "syncproto", "syncproto/sshconn", "watcher",
+		"beneath", "control", "ignore", "index", "members", "merkle", "reconcile", "syncproto", "syncproto/sshconn", "textmerge",
+		"watcher",
 	},
 	"reconcile":         {"merkle"},
 	"index":             {"merkle"},
