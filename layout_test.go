@@ -26,7 +26,8 @@ var imports = map[string][]string{
 	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica", "service"},
 	"node":          {"control", "discover", "members", "merkle", "replica", "syncproto/sshconn"},
 	"replica": {
-		"beneath", "control", "ignore", "index", "members", "merkle", "reconcile", "syncproto", "syncproto/sshconn", "watcher",
+		"beneath", "control", "ignore", "index", "members", "merkle", "reconcile", "syncproto", "syncproto/sshconn", "textmerge",
+		"watcher",
 	},
 	"reconcile":         {"merkle"},
 	"index":             {"merkle"},
@@ -41,6 +42,7 @@ var imports = map[string][]string{
 	"members":           nil,
 	"merkle":            nil,
 	"service":           nil,
+	"textmerge":         nil,
 	"watcher":           nil,
 }
 
@@ -69,7 +71,7 @@ var libraries = map[string][]string{
 
 // pure are the packages that decide and do not act; impure is what they therefore cannot need.
 var (
-	pure   = []string{"ignore", "merkle", "reconcile"}
+	pure   = []string{"ignore", "merkle", "reconcile", "textmerge"}
 	impure = []string{"context", "io/fs", "log", "log/slog", "math/rand", "math/rand/v2", "net", "os", "path/filepath", "syscall"}
 )
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -161,17 +162,22 @@ func (c *Client) call(ctx context.Context, method, route string, form url.Values
 
 // send sends one request. The body of the answer, which is no failure, is to be closed.
 func (c *Client) send(ctx context.Context, method, route string, form url.Values) (*http.Response, error) {
-	target, body := "http://resonate"+route, ""
+	target, body := route, ""
 	if method == http.MethodGet {
 		target += "?" + form.Encode()
 	} else {
 		body = form.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
+	return c.do(ctx, method, target, "application/x-www-form-urlencoded", strings.NewReader(body))
+}
+
+// do sends one request with a body of the given type, and returns its answer, which is no failure.
+func (c *Client) do(ctx context.Context, method, target, contentType string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://resonate"+target, body)
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Content-Type", contentType)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.transportError(err)
@@ -182,7 +188,7 @@ func (c *Client) send(ctx context.Context, method, route string, form url.Values
 	defer resp.Body.Close()
 	var f failure
 	if err := json.NewDecoder(resp.Body).Decode(&f); err != nil {
-		return nil, fmt.Errorf("ask the daemon: unexpected answer %s to %s", resp.Status, route)
+		return nil, fmt.Errorf("ask the daemon: unexpected answer %s to %s", resp.Status, req.URL.Path)
 	}
 	return nil, decodeError(f)
 }

@@ -65,4 +65,5 @@ type Daemon interface {
 	// Check proves the index against the folder. It calls report with each difference as it is found, now and then with
 	// how far it is, and last with a summary; it ends with the first error of report.
 	Check(ctx context.Context, o CheckOptions, report func(CheckReport) error) error
+	Resolver
 }

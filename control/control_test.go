@@ -36,6 +36,10 @@ type fake struct {
 	err      error
 	block    bool // Wait blocks until its ctx ends
 
+	conflicts []Conflict
+	resolved  Resolved
+	text      []byte
+
 	mu    sync.Mutex
 	asked []string
 }

@@ -210,3 +210,98 @@ func (d *Difference) UnmarshalJSON(data []byte) error {
 	restoreBytes(&d.Path, v.PathBytes)
 	return nil
 }
+
+// MarshalJSON adds "path_base64" to a path that is not UTF-8.
+func (c Conflict) MarshalJSON() ([]byte, error) {
+	type plain Conflict
+	return json.Marshal(struct {
+		plain
+		PathBytes []byte `json:"path_base64,omitempty"`
+	}{plain(c), trueBytes(c.Path)})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (c *Conflict) UnmarshalJSON(data []byte) error {
+	type plain Conflict
+	v := struct {
+		*plain
+		PathBytes []byte `json:"path_base64"`
+	}{plain: (*plain)(c)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	restoreBytes(&c.Path, v.PathBytes)
+	return nil
+}
+
+// MarshalJSON adds "path_base64" to a path that is not UTF-8.
+func (c ConflictVersion) MarshalJSON() ([]byte, error) {
+	type plain ConflictVersion
+	return json.Marshal(struct {
+		plain
+		PathBytes []byte `json:"path_base64,omitempty"`
+	}{plain(c), trueBytes(c.Path)})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (c *ConflictVersion) UnmarshalJSON(data []byte) error {
+	type plain ConflictVersion
+	v := struct {
+		*plain
+		PathBytes []byte `json:"path_base64"`
+	}{plain: (*plain)(c)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	restoreBytes(&c.Path, v.PathBytes)
+	return nil
+}
+
+// MarshalJSON adds "path_base64" to a path that is not UTF-8.
+func (r Resolved) MarshalJSON() ([]byte, error) {
+	type plain Resolved
+	return json.Marshal(struct {
+		plain
+		PathBytes []byte `json:"path_base64,omitempty"`
+	}{plain(r), trueBytes(r.Path)})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (r *Resolved) UnmarshalJSON(data []byte) error {
+	type plain Resolved
+	v := struct {
+		*plain
+		PathBytes []byte `json:"path_base64"`
+	}{plain: (*plain)(r)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	restoreBytes(&r.Path, v.PathBytes)
+	return nil
+}
+
+// MarshalJSON adds "path_base64" and "now_base64" to paths that are not UTF-8.
+func (r ResolvedCopy) MarshalJSON() ([]byte, error) {
+	type plain ResolvedCopy
+	return json.Marshal(struct {
+		plain
+		PathBytes []byte `json:"path_base64,omitempty"`
+		NowBytes  []byte `json:"now_base64,omitempty"`
+	}{plain(r), trueBytes(r.Path), trueBytes(r.Now)})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (r *ResolvedCopy) UnmarshalJSON(data []byte) error {
+	type plain ResolvedCopy
+	v := struct {
+		*plain
+		PathBytes []byte `json:"path_base64"`
+		NowBytes  []byte `json:"now_base64"`
+	}{plain: (*plain)(r)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	restoreBytes(&r.Path, v.PathBytes)
+	restoreBytes(&r.Now, v.NowBytes)
+	return nil
+}

@@ -74,6 +74,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET "+routeIgnored, s.answer(s.ignored))
 	mux.HandleFunc("POST "+routeIgnore, s.answer(onPatterns(s.d.Ignore)))
 	mux.HandleFunc("POST "+routeUnignore, s.answer(onPatterns(s.d.Unignore)))
+	resolverRoutes(s, mux, s.d)
 	if s.c != nil {
 		clusterRoutes(s, mux, s.c)
 	}

@@ -119,6 +119,89 @@ func TestIsCopy(t *testing.T) {
 	}
 }
 
+func TestParseCopy(t *testing.T) {
+	cut := strings.Repeat("n", 202) + "~9f4f74bc"
+	for _, row := range []struct {
+		copy, want string // want "": no conflict copy
+		cut        bool
+	}{
+		{"docs/report" + loserTag + ".txt", "docs/report.txt", false},
+		{"src/Makefile" + loserTag, "src/Makefile", false},
+		{".bashrc" + loserTag, ".bashrc", false},
+		{"what" + loserTag + ".", "what.", false},
+		{"x.tar" + loserTag + ".gz", "x.tar.gz", false},
+		{"r" + loserTag + loserTag + ".txt", "r" + loserTag + ".txt", false},
+		{"r" + loserTag + loserTag, "r" + loserTag, false},
+		{"a" + loserTag + ".conflict-mine", "a.conflict-mine", false},
+		{cut + loserTag + ".txt", cut + ".txt", true},
+		{"short~9f4f74bc" + loserTag, "short~9f4f74bc", true},
+		{"report.txt", "", false},
+		{"report.conflict-mine.txt", "", false},
+		{"x.tar" + loserTag + ".gz.old", "", false},
+		{"x.tar" + loserTag, "", false}, // of x.tar it would be x.conflict-....tar
+		{loserTag + ".txt", "", false},
+		{"r" + loserTag[:len(loserTag)-1], "", false},
+		{"r" + strings.Replace(loserTag, "20260304", "20261304", 1), "", false},
+		{"r" + strings.Replace(loserTag, "20260304", "19600304", 1), "", false},
+		{"r" + strings.Replace(loserTag, "ifaucqk", "ifauc1k", 1), "", false},
+		{"r" + strings.Replace(loserTag, "-000089", "-+00089", 1), "", false},
+		{"report" + loserTag + ".txt/inside", "", false},
+	} {
+		c, ok := ParseCopy(row.copy)
+		if ok != (row.want != "") || c.Path != row.want || c.Cut != row.cut {
+			t.Errorf("%q: got %+v, %v, want %q, cut %v", row.copy, c, ok, row.want, row.cut)
+		}
+		if e := loser(t); ok && (c.Node != e.Version.Author.Short() || c.Stamp != e.Version.Stamp) {
+			t.Errorf("%q: got node %s and stamp %d, want %s and %d", row.copy, c.Node, c.Stamp, e.Version.Author.Short(), e.Version.Stamp)
+		}
+	}
+	long := strings.Repeat("n", 212) + ".txt"
+	c, _ := ParseCopy("d/" + cut + loserTag + ".txt")
+	for path, want := range map[string]bool{"d/" + long: true, long: false, "d/x" + long[1:]: false, "d/" + cut + ".txt": true} {
+		if got := c.Of(path); got != want {
+			t.Errorf("of %.20q...: got %v, want %v", path, got, want)
+		}
+	}
+}
+
+func TestPlainPath(t *testing.T) {
+	for _, row := range []struct {
+		path, who string
+		n         int
+		want      string
+	}{
+		{"docs/report.txt", "laptop", 1, "docs/report-laptop.txt"},
+		{"docs/report.txt", "laptop", 2, "docs/report-laptop-2.txt"},
+		{"Makefile", "host:work dir", 1, "Makefile-host-work-dir"},
+		{".bashrc", "ifaucqk", 1, ".bashrc-ifaucqk"},
+		{"a.txt", "../\xffé", 1, "a-..-é.txt"},
+		{"d/r" + loserTag + ".txt", "b", 1, "d/r-b.txt"},
+		{strings.Repeat("n", 250) + ".txt", "b", 1, strings.Repeat("n", 249) + "-b.txt"},
+		{"a." + strings.Repeat("e", 253), "b", 1, "a." + strings.Repeat("e", 251) + "-b"},
+	} {
+		if got := PlainPath(row.path, row.who, row.n); got != row.want {
+			t.Errorf("%.30q: got %q, want %q", row.path, got, row.want)
+		}
+	}
+}
+
+func FuzzParseCopy(f *testing.F) {
+	f.Add("report" + loserTag + ".txt")
+	f.Add("d/r" + loserTag + loserTag)
+	f.Add(strings.Repeat("n", 202) + "~9f4f74bc" + loserTag + ".txt")
+	f.Fuzz(func(t *testing.T, path string) {
+		c, ok := ParseCopy(path)
+		if ok && !c.Cut && !c.Of(c.Path) {
+			t.Errorf("%q: of %q, which has another conflict copy", path, c.Path)
+		}
+		if plain := PlainPath(path, "node", 2); len(plain) > len(path)+len("-node-2") {
+			t.Errorf("%q: plainly %q", path, plain)
+		} else if _, still := ParseCopy(plain); still {
+			t.Errorf("%q: plainly %q, which is a conflict copy's name, too", path, plain)
+		}
+	})
+}
+
 func FuzzConflictPath(f *testing.F) {
 	f.Add("report.txt", "report.tex", uint64(1))
 	f.Add(strings.Repeat("é", 127), strings.Repeat("é", 126)+"x", uint64(math.MaxInt64))
@@ -140,6 +223,9 @@ func FuzzConflictPath(f *testing.F) {
 		}
 		if !IsCopy(got, e) {
 			t.Errorf("IsCopy(%q): got false, want true", got)
+		}
+		if c, ok := ParseCopy(got); stamp < 253402300800000000 && (!ok || !c.Of("dir/"+name) || !c.Cut && c.Path != "dir/"+name || c.Stamp != e.Version.Stamp) {
+			t.Errorf("ParseCopy(%q) = %+v, %v, want one of %q", got, c, ok, name)
 		}
 		if name != other && ConflictPath("dir/"+other, e) == got {
 			t.Errorf("%q and %q have the same conflict copy %q", name, other, got)

@@ -58,6 +58,7 @@ func commands() []command {
 		historyCommand(),
 		restoreCommand(),
 		heldCommand(),
+		conflictsCommand(),
 		pauseCommand(),
 		resumeCommand(),
 		ignoreCommand(),
