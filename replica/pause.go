@@ -130,12 +130,14 @@ func (r *Replica) pause(length time.Duration, now time.Time) error {
 		return fmt.Errorf("write down that this node is paused: %w", err)
 	}
 	r.paused = &p
+	r.tellEvent(control.Event{Kind: control.EventPaused, Until: p.forUser().Until})
 	for _, b := range r.builds {
 		b.spoiled = true
 	}
 	for _, other := range r.peers {
 		other.cancel(r.whyPaused())
 		r.parted(other)
+		r.tellEvent(control.Event{Kind: control.EventPeerDown, Peer: r.nodeName(other.id), Cause: r.whyPaused().Error()})
 	}
 	r.log.Info("paused")
 	return nil
@@ -157,6 +159,7 @@ func (r *Replica) resumeAll() error {
 		return fmt.Errorf("take back that this node is paused: %w", err)
 	}
 	r.paused = nil
+	r.tellEvent(control.Event{Kind: control.EventResumed})
 	r.log.Info("resumed")
 	return nil
 }
@@ -171,6 +174,7 @@ func (r *Replica) endPause(now time.Time) {
 		if err := r.resumeAll(); err != nil {
 			r.log.Warn("the pause is over, and could not be taken back for the next start", "cause", err)
 			r.paused = nil
+			r.tellEvent(control.Event{Kind: control.EventResumed})
 		}
 	}
 }
