@@ -64,6 +64,8 @@ func commands() []command {
 		treeCommand(),
 		whyCommand(),
 		checkCommand(),
+		auditCommand(),
+		eventsCommand(),
 		inviteCommand(),
 		joinCommand(),
 		peersCommand(),
