@@ -128,7 +128,8 @@ func (l *Log) write(batch []Record) (int, error) {
 			return 0, err
 		}
 	}
-	var frames, message []byte
+	var message []byte
+	frames := make([]byte, 0, min(maxWrite, 200*len(batch))) // about what most take
 	hash, n := l.head, 0
 	for n == 0 || n < len(batch) && len(frames) < maxWrite && l.size+int64(len(frames)) < l.segmentSize() {
 		message = appendRecord(message[:0], &batch[n])
