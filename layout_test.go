@@ -21,13 +21,14 @@ const module = "resonate"
 
 // imports says which of our packages may import which. Arrows point down: a package stands below all that import it.
 var imports = map[string][]string{
+	"audit":         {"merkle"},
 	"bench/compare": nil,
 	"bench/far":     nil,
 	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica", "service"},
 	"node":          {"control", "discover", "members", "merkle", "replica", "syncproto/sshconn"},
 	"replica": {
-		"beneath", "control", "ignore", "index", "members", "merkle", "reconcile", "syncproto", "syncproto/sshconn", "textmerge",
-		"watcher",
+		"audit", "beneath", "control", "ignore", "index", "members", "merkle", "reconcile", "syncproto", "syncproto/sshconn",
+		"textmerge", "watcher",
 	},
 	"reconcile":         {"merkle"},
 	"index":             {"merkle"},

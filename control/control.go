@@ -24,6 +24,8 @@ var (
 	ErrBadArgument = errors.New("bad argument")
 	// ErrPaused: the node is paused, so that no peer will have anything before it is resumed.
 	ErrPaused = errors.New("this node is paused")
+	// ErrBusy: as many as may do that at once are doing it.
+	ErrBusy = errors.New("too many at once")
 	// ErrNoDaemon: nobody answers at the socket. Only [Client] returns it.
 	ErrNoDaemon = errors.New("no daemon is running")
 	// ErrInUse: a live daemon answers at the socket already. Only [Listen] returns it.
@@ -65,5 +67,10 @@ type Daemon interface {
 	// Check proves the index against the folder. It calls report with each difference as it is found, now and then with
 	// how far it is, and last with a summary; it ends with the first error of report.
 	Check(ctx context.Context, o CheckOptions, report func(CheckReport) error) error
+	// Events calls report with what happens from now on, beginning with EventListening, until ctx ends or report fails, and
+	// returns why. Who is too slow loses events, and is told how many. It is ErrBusy where too many listen already.
+	Events(ctx context.Context, report func(Event) error) error
+	// Audit returns where the audit lies, when all that it is to hold by now is written there, or could not be.
+	Audit(ctx context.Context) (AuditPlace, error)
 	Resolver
 }

@@ -35,6 +35,7 @@ type fake struct {
 	paused   Paused
 	err      error
 	block    bool // Wait blocks until its ctx ends
+	feed     Feed
 
 	conflicts []Conflict
 	resolved  Resolved
@@ -116,6 +117,17 @@ func (f *fake) Pause(_ context.Context, length time.Duration) (Paused, error) {
 func (f *fake) Resume(context.Context) (bool, error) {
 	f.note("resume")
 	return true, f.err
+}
+
+func (f *fake) Events(ctx context.Context, report func(Event) error) error {
+	if f.err != nil {
+		return f.err
+	}
+	return f.feed.Listen(ctx, report)
+}
+
+func (f *fake) Audit(context.Context) (AuditPlace, error) {
+	return AuditPlace{"/state", 2, "full"}, f.err
 }
 
 func (f *fake) Ignored(context.Context) ([]Pattern, error) { return f.patterns, f.err }

@@ -305,3 +305,50 @@ func (r *ResolvedCopy) UnmarshalJSON(data []byte) error {
 	restoreBytes(&r.Now, v.NowBytes)
 	return nil
 }
+
+// MarshalJSON adds "path_base64", "from_base64", "copy_base64" and "name_base64" to what is not UTF-8.
+func (e Event) MarshalJSON() ([]byte, error) { return json.Marshal(eventJSONOf(e)) }
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (e *Event) UnmarshalJSON(data []byte) error {
+	var v eventJSON
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	*e = v.event()
+	return nil
+}
+
+// plainEvent is an Event without its methods.
+type plainEvent Event
+
+// eventJSON is an event as JSON has it.
+type eventJSON struct {
+	plainEvent
+	PathBytes []byte `json:"path_base64,omitempty"`
+	FromBytes []byte `json:"from_base64,omitempty"`
+	CopyBytes []byte `json:"copy_base64,omitempty"`
+	NameBytes []byte `json:"name_base64,omitempty"`
+}
+
+func eventJSONOf(e Event) eventJSON {
+	return eventJSON{plainEvent(e), trueBytes(e.Path), trueBytes(e.From), trueBytes(e.Copy), trueBytes(e.Name)}
+}
+
+func (v eventJSON) event() Event {
+	restoreBytes(&v.Path, v.PathBytes)
+	restoreBytes(&v.From, v.FromBytes)
+	restoreBytes(&v.Copy, v.CopyBytes)
+	restoreBytes(&v.Name, v.NameBytes)
+	return Event(v.plainEvent)
+}
+
+// MarshalJSON adds the number and the hash to the event.
+func (a Audited) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Number uint64 `json:"number"`
+		eventJSON
+		Chain  string `json:"chain"`
+		Broken bool   `json:"broken,omitempty"`
+	}{a.Number, eventJSONOf(a.Event), a.Chain, a.Broken})
+}

@@ -71,6 +71,8 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET "+routeTree, s.answer(s.tree))
 	mux.HandleFunc("GET "+routeWhy, s.answer(s.why))
 	mux.HandleFunc("POST "+routeCheck, s.check)
+	mux.HandleFunc("GET "+routeEvents, s.events)
+	mux.HandleFunc("POST "+routeAudit, s.answer(func(r *http.Request) (any, error) { return orError(s.d.Audit(r.Context())) }))
 	mux.HandleFunc("GET "+routeIgnored, s.answer(s.ignored))
 	mux.HandleFunc("POST "+routeIgnore, s.answer(onPatterns(s.d.Ignore)))
 	mux.HandleFunc("POST "+routeUnignore, s.answer(onPatterns(s.d.Unignore)))

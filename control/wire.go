@@ -52,6 +52,7 @@ var codes = []struct {
 	{ErrTimeout, "timeout", http.StatusGatewayTimeout},
 	{context.DeadlineExceeded, "timeout", http.StatusGatewayTimeout},
 	{ErrPaused, "paused", http.StatusConflict},
+	{ErrBusy, "busy", http.StatusServiceUnavailable},
 	{ErrBadArgument, "bad_argument", http.StatusBadRequest},
 }
 

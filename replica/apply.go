@@ -49,6 +49,7 @@ func (r *Replica) finish(in *incoming, e *merkle.Entry) {
 		if len(in.from) > 0 && e == in.theirs {
 			from = in.from[len(in.from)-1]
 		}
+		r.noteTaken(in, e)
 		r.agree(in.path, e, from)
 	}
 	if in.hint != 0 && e.IsDir() {
@@ -81,13 +82,14 @@ func (r *Replica) applyCopyOfTheirs(in *incoming, plan reconcile.Plan) error {
 		if err != nil {
 			return err
 		}
-		r.log.Info("conflict: both are kept", "path", in.path, "copy", plan.CopyPath)
+		r.noteConflict(in, plan.CopyPath, plan.Copy)
 	}
 	if plan.Entry == nil {
 		return nil
 	}
 	mine := r.tree.Get(in.path)
 	if r.staysHeld(in.path, mine, plan) {
+		r.noteTaken(in, plan.Entry)
 		r.agree(in.path, plan.Entry, nil)
 		return nil
 	}

@@ -195,7 +195,7 @@ func (r *Replica) askFor(p *peer, found syncproto.Found) {
 	}
 	for _, path := range found.Absent {
 		if e := r.tree.Get(path); e.Live() && reconcile.Forgotten(path, e, p.seen, r.horizon) {
-			r.take(&incoming{path: path, theirs: e, forgotten: true})
+			r.take(&incoming{path: path, theirs: e, forgotten: true, word: p})
 		}
 	}
 }

@@ -18,6 +18,7 @@ type operation struct {
 	from, to     string      // to "": deleted
 	state, stood merkle.Hash // of the subtrees at from and to, before it
 	by           reconcile.Author
+	entries      int // how many live ones it was about, once it is done
 }
 
 func (o *operation) message(seq uint64) syncproto.Message {
@@ -85,9 +86,10 @@ func (r *Replica) movedTo(path string, info beneath.Info) bool {
 			delete(r.changes, p)
 		}
 	}
-	r.relocate(from, path, by)
+	op.entries = r.relocate(from, path, by)
 	r.stamped(by)
 	r.tellAll(op, nil)
+	r.noteOperation(op, nil)
 	r.log.Debug("published a move", "from", from, "to", path)
 	return true
 }
@@ -131,8 +133,8 @@ func (r *Replica) hasChildOf(from, to string, kind merkle.Kind) bool {
 	return false
 }
 
-// relocate takes all that is agreed and recorded at and below from to to, as one operation.
-func (r *Replica) relocate(from, to string, by reconcile.Author) {
+// relocate takes all that is agreed and recorded at and below from to to, as one operation, and returns how many live entries that is.
+func (r *Replica) relocate(from, to string, by reconcile.Author) (n int) {
 	paths := []string{from}
 	for path := range r.tree.All(from) {
 		dir, _ := merkle.SplitPath(path)
@@ -153,6 +155,7 @@ func (r *Replica) relocate(from, to string, by reconcile.Author) {
 		if e.Live() {
 			r.agreeUntold(there, reconcile.Moved(e, r.tree.Get(there), by))
 			r.agreeUntold(path, reconcile.Publish(e, nil, by))
+			n++
 		}
 		if rec != nil && rec.disk().Kind != 0 {
 			r.records[there] = rec
@@ -164,6 +167,7 @@ func (r *Replica) relocate(from, to string, by reconcile.Author) {
 	}
 	r.rules.forget(from)
 	r.rules.forget(to)
+	return n
 }
 
 // relocateMarks takes along what is noted of a path beside its record.
@@ -194,6 +198,7 @@ func (r *Replica) handleMove(p *peer, m *syncproto.Move) error {
 		r.send(p, &syncproto.Expand{Seq: m.Seq})
 		return nil
 	}
+	r.noteOperation(op, p)
 	r.tellAll(op, p)
 	p.acks = append(p.acks, m.Seq)
 	return nil
@@ -254,7 +259,7 @@ func (r *Replica) move(op *operation) bool {
 	if err != nil {
 		return r.takenApart(op, err)
 	}
-	r.relocate(op.from, op.to, op.by)
+	op.entries = r.relocate(op.from, op.to, op.by)
 	r.meetStamps(e.Version.Vector)
 	for _, d := range []string{op.from, op.to} {
 		if dir, _ := merkle.SplitPath(d); r.records[dir] != nil && r.records[dir].hint() != 0 {

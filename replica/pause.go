@@ -131,12 +131,14 @@ func (r *Replica) pause(length time.Duration, now time.Time) error {
 		return fmt.Errorf("write down that this node is paused: %w", err)
 	}
 	r.paused = &p
+	r.tellEvent(control.Event{Kind: control.EventPaused, Until: p.forUser().Until})
 	for _, b := range r.builds {
 		b.spoiled = true
 	}
 	for _, other := range r.peers {
 		other.cancel(r.whyPaused())
 		r.parted(other)
+		r.tellEvent(control.Event{Kind: control.EventPeerDown, Peer: r.nodeName(other.id), Cause: r.whyPaused().Error()})
 	}
 	r.log.Info("paused")
 	return nil
@@ -164,6 +166,7 @@ func (r *Replica) resumeAll() error {
 
 func (r *Replica) pauseEnded() {
 	r.paused = nil
+	r.tellEvent(control.Event{Kind: control.EventResumed})
 	if r.o.Resumed != nil {
 		r.o.Resumed()
 	}

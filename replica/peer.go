@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"resonate/control"
 	"resonate/members"
 	"resonate/merkle"
 	"resonate/reconcile"
@@ -371,15 +372,19 @@ func (r *Replica) join(p *peer, h *syncproto.Hello) {
 		p.cancel(r.whyPaused())
 		return
 	}
-	if old := r.peers[p.id]; old != nil {
+	old := r.peers[p.id]
+	if old != nil {
 		old.cancel(errors.New("replaced by a newer session"))
 	}
 	r.peers[p.id] = p
 	p.deaf = h.SendsOnly
 	if h.Highest > r.stamps.last {
-		r.log.Warn("a peer knows a later state of this node than it does itself: was its state restored from a backup? It continues above it", "peer", p.id.Short())
+		r.noteBehind(p, h.Highest)
 	}
 	r.stamps.above(h.Highest)
+	if old == nil {
+		r.tellEvent(control.Event{Kind: control.EventPeerUp, Peer: r.nodeName(p.id)})
+	}
 	r.log.Info("connected", "peer", p.id.Short(), "name", h.Name, "address", p.link.Addr())
 	p.tells(h.Root, h.Members)
 	r.admit(p)
@@ -413,6 +418,7 @@ func (r *Replica) part(p *peer, left []*fetchJob, err error) {
 			cause = err.Error()
 		}
 		r.log.Info("disconnected", "peer", p.id.Short(), "name", p.name, "cause", cause)
+		r.tellEvent(control.Event{Kind: control.EventPeerDown, Peer: r.nodeName(p.id), Cause: cause})
 	}
 }
 

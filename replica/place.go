@@ -194,7 +194,10 @@ func missingMarker(o Options, dir string) error {
 }
 
 // membersPath is where it is kept who belongs.
-func (p *place) membersPath() string { return filepath.Join(p.state, "members") }
+func (p *place) membersPath() string { return filepath.Join(p.state, membersFile) }
+
+// membersFile is its name there.
+const membersFile = "members"
 
 // recordPlace remembers where the folder is, for the day that its marker is gone.
 func (p *place) recordPlace() error {

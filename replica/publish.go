@@ -235,6 +235,7 @@ func (r *Replica) hold(guarded []*change, now time.Time) {
 		r.held[c.path] = &heldChange{change: c, kind: kind, since: now}
 		delete(r.changes, c.path)
 	}
+	r.tellEvent(control.Event{Kind: control.EventHeld, Count: uint64(len(guarded)), Cause: heldAsBurst})
 	r.log.Warn("many files were deleted or rewritten at once: held, not sent to any peer",
 		"files", len(guarded), "remedy", "look with resonate held, then resonate held approve or resonate held revert")
 }
@@ -268,6 +269,7 @@ func (r *Replica) letOut(which func(*change) bool) {
 	}
 	for _, op := range removals {
 		r.tellAll(op, nil)
+		r.noteOperation(op, nil)
 	}
 	for _, c := range out {
 		r.resume(c.path)
@@ -332,6 +334,7 @@ func (r *Replica) publish(c *change, by reconcile.Author) {
 		r.agreeUntold(c.path, e)
 	} else {
 		r.agree(c.path, e, nil)
+		r.notePublished(c.path, e)
 	}
 	if len(c.data) > 0 {
 		if len(r.inline) >= maxInline {
@@ -396,6 +399,7 @@ func (r *Replica) suspect(c *change) bool {
 		return false
 	}
 	r.held[c.path] = &heldChange{change: c, kind: "suspect", since: time.Now()}
+	r.tellHeld(c.path)
 	r.record(c.path).suspect = true
 	r.touch(c.path)
 	if mine.Live() {
@@ -414,6 +418,9 @@ func (r *Replica) heldList() []control.Held {
 	return out
 }
 
+// heldAsBurst is why a burst is held.
+const heldAsBurst = "many files were deleted or rewritten at once"
+
 // item describes what is held at path, for the user.
 func (h *heldChange) item(path string) control.Held {
 	item := control.Held{Path: path, Kind: h.kind, Since: h.since}
@@ -425,7 +432,7 @@ func (h *heldChange) item(path string) control.Held {
 		item.Cause = "the machine went down without warning, or the disk is failing, and this is not what was agreed; the peers' version goes in as soon as one is there"
 		item.Remedy = "wait for a peer, or resonate held approve " + path
 	default:
-		item.Cause = "many files were deleted or rewritten at once"
+		item.Cause = heldAsBurst
 		item.Remedy = "resonate held approve, or resonate held revert"
 	}
 	if h.reinstated && h.kind != "suspect" {

@@ -168,7 +168,7 @@ func (r *Replica) putAside(p *putting, temp string, displaced index.Disk) error 
 	} else {
 		r.look(p.copyPath, false)
 	}
-	r.log.Info("conflict: both are kept", "path", p.in.path, "copy", p.copyPath)
+	r.noteConflict(p.in, p.copyPath, p.copy)
 	return nil
 }
 

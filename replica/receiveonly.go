@@ -45,8 +45,9 @@ func (r *Replica) holdLocal(c *change) bool {
 	c.data = nil // it travels nowhere
 	h := r.held[c.path]
 	if h == nil {
-		h = &heldChange{kind: keptLocal, since: time.Now()}
+		h = &heldChange{change: c, kind: keptLocal, since: time.Now()}
 		r.held[c.path] = h
+		r.tellHeld(c.path)
 		r.log.Debug("changed here, and held: this node only receives", "path", c.path)
 	}
 	h.change = c

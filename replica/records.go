@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"resonate/audit"
 	"resonate/index"
 	"resonate/merkle"
 )
@@ -34,6 +35,7 @@ func (r *Replica) load() error {
 	}
 	meta := r.index.Meta()
 	r.stamps = stamps{last: meta.Reserved, reserved: meta.Reserved, reserve: r.reserve, clock: time.Now}
+	r.stamps.floor = max(meta.Reserved, merkle.Stamp(time.Now().UnixMicro()))
 	r.seen, r.horizon = meta.Seen, meta.Horizon
 	for _, k := range meta.Members {
 		r.members[k.Node] = k.Seen
@@ -55,6 +57,7 @@ func (r *Replica) load() error {
 	if err := r.index.Commit(nil, r.meta(false)); err != nil { // from now on the run has not ended cleanly
 		return err
 	}
+	r.openAudit()
 	if err := r.recover(left); err != nil {
 		return err
 	}
@@ -252,8 +255,10 @@ func (r *Replica) commitWhenDue(now time.Time) {
 	})
 }
 
-// writeGroup makes a group durable: first the folder's file system, then the index, then the intents are superfluous.
+// writeGroup makes a group durable: first the folder's file system, then the index, then the intents are superfluous. Before that,
+// what was noted of it is in the audit; if that fails, it is tried again, and told, elsewhere.
 func (r *Replica) writeGroup(changes []index.Change, meta *index.Meta, done func() error) error {
+	_ = r.writeAudit()
 	if err := r.root.At("commit.sync"); err != nil {
 		return err
 	}
@@ -329,6 +334,9 @@ func (r *Replica) commitEnded(err error, changes []index.Change) {
 
 // finalCommit writes down what is left when Run ends; clean tells that the files are as the records say.
 func (r *Replica) finalCommit(clean bool) error {
+	if clean {
+		r.note(audit.Record{Kind: audit.Ended})
+	}
 	changes := r.gather()
 	done, err := r.intents.Rotate()
 	if err != nil {

@@ -133,6 +133,7 @@ func (r *Replica) recoverMove(i index.Intent, info beneath.Info) {
 		return
 	}
 	r.relocate(i.From, i.Path, madeBy(i.Entry.Version))
+	r.noteRecovered(i.Path, i.From, i.Entry)
 }
 
 // recoverRemoval makes the deletion of a directory and all below it agreed that has happened.
@@ -143,6 +144,7 @@ func (r *Replica) recoverRemoval(i index.Intent, info beneath.Info) {
 		return
 	}
 	r.removed(i.Path, madeBy(i.Entry.Version))
+	r.noteRecovered(i.Path, "", i.Entry)
 }
 
 func madeBy(v merkle.Version) reconcile.Author {
@@ -159,6 +161,7 @@ func (r *Replica) recoverCopy(i index.Intent, loser *merkle.Entry, before index.
 	if err != nil || !sameDisk(before, info) {
 		return
 	}
+	r.noteRecovered(i.Kept, "", loser)
 	r.tree.Put(i.Kept, loser)
 	noteLink(r.linked, i.Kept, loser)
 	r.setDisk(i.Kept, before, nil)
@@ -204,6 +207,7 @@ func (r *Replica) recoverEntry(i index.Intent, info beneath.Info) {
 		return
 	}
 	if plan.Entry != nil {
+		r.noteRecovered(i.Path, "", i.Entry)
 		r.tree.Put(i.Path, i.Entry)
 		noteLink(r.linked, i.Path, i.Entry)
 		r.meetStamps(i.Entry.Version.Vector)

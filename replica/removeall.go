@@ -40,7 +40,7 @@ func (r *Replica) removals(out []*change, by reconcile.Author) (ops []*operation
 			for _, c := range parts {
 				c.told = true
 			}
-			ops = append(ops, &operation{from: dir, state: r.tree.State(dir), by: by})
+			ops = append(ops, &operation{from: dir, state: r.tree.State(dir), by: by, entries: len(parts)})
 		}
 	}
 	return ops
@@ -74,6 +74,7 @@ func (r *Replica) handleRemoveAll(p *peer, m *syncproto.RemoveAll) error {
 		return nil
 	}
 	if r.removeWhole(op) {
+		r.noteOperation(op, p)
 		r.tellAll(op, p)
 		p.acks = append(p.acks, m.Seq)
 		return nil
@@ -121,7 +122,7 @@ func (r *Replica) removeWhole(op *operation) bool {
 			return false
 		}
 	}
-	r.removed(dir, op.by)
+	op.entries = r.removed(dir, op.by)
 	parent, _ := merkle.SplitPath(dir)
 	if r.records[parent] != nil && r.records[parent].hint() != 0 {
 		r.hints[parent] = true
@@ -131,8 +132,8 @@ func (r *Replica) removeWhole(op *operation) bool {
 	return true
 }
 
-// removed makes it agreed that a directory and all below it is deleted.
-func (r *Replica) removed(dir string, by reconcile.Author) {
+// removed makes it agreed that a directory and all below it is deleted, and returns of how many entries that is so.
+func (r *Replica) removed(dir string, by reconcile.Author) (n int) {
 	doomed := []string{dir}
 	for path := range r.tree.All(dir) {
 		doomed = append(doomed, path)
@@ -140,12 +141,14 @@ func (r *Replica) removed(dir string, by reconcile.Author) {
 	for _, path := range doomed {
 		if e := r.tree.Get(path); e.Live() {
 			r.agreeUntold(path, reconcile.Publish(e, nil, by))
+			n++
 		}
 		r.dropDisk(path)
 		delete(r.linger, path)
 		r.problem(path, "", "")
 	}
 	r.rules.forget(dir)
+	return n
 }
 
 // wholeAt tells whether what lies in the directory at is what is recorded of dir and below, and nothing else. Who

@@ -115,6 +115,7 @@ type state struct {
 	refitting
 	peering
 	membership
+	auditing
 	ownContent
 	prefetching
 
@@ -324,6 +325,7 @@ func (r *Replica) turn(now time.Time) {
 	r.dropOldParts(now)
 	r.talk(now)
 	r.commitWhenDue(now)
+	r.writeAuditWhenDue(now)
 	r.rest(now)
 	r.answerWaiters()
 }
@@ -418,6 +420,9 @@ func (r *Replica) giveBack() {
 	}
 	if r.index != nil {
 		r.index.Close()
+	}
+	if r.audit != nil {
+		r.audit.Close()
 	}
 	r.place.release()
 }

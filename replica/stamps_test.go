@@ -148,3 +148,34 @@ func TestStampsAfterStateWasRestored(t *testing.T) {
 		})
 	}
 }
+
+func TestStampsThatWereGiven(t *testing.T) {
+	now := time.UnixMicro(1_000_000)
+	s := stamps{last: 900, floor: 1000, clock: func() time.Time { return now }, reserve: func(merkle.Stamp) error { return nil }}
+	s.clock = func() time.Time { return time.UnixMicro(0) } // it was set back: they are given below the floor
+	low, _ := s.next()
+	s.clock = func() time.Time { return now }
+	high, _ := s.next()
+	want := func(stamp merkle.Stamp, wantYes, wantPerhaps bool) {
+		t.Helper()
+		if yes, perhaps := s.gave(stamp); yes != wantYes || (!yes && perhaps != wantPerhaps) {
+			t.Errorf("stamp %d: got %v, %v, want %v, %v", stamp, yes, perhaps, wantYes, wantPerhaps)
+		}
+	}
+	want(low, true, false)
+	want(low-1, false, true)
+	want(high, true, false)
+	want(high+1, false, false)
+	want(high-1, false, false)
+	for range 2 * maxGiven {
+		if _, err := s.next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(s.last, true, false)
+	want(s.last+1, false, false)
+	want(high, false, true) // too long ago to be sure
+	if len(s.given) > 2*maxGiven {
+		t.Errorf("%d stamps are remembered, want at most %d", len(s.given), 2*maxGiven)
+	}
+}

@@ -25,6 +25,7 @@ type incoming struct {
 	differ *syncproto.Difference
 	below  uint64  // of a directory: how many entries live below it at the peer
 	from   []*peer // who have it, the newest last
+	word   *peer   // by whose word it is forgotten
 	acks   []ack   // to be answered when it is dealt with
 
 	forgotten bool // theirs is what is agreed here, and is to be deleted: a peer has long done so
@@ -355,6 +356,7 @@ func (r *Replica) step(in *incoming) error {
 		}
 		return nil
 	case plan.Copy == nil && r.staysHeld(in.path, mine, plan):
+		r.noteTaken(in, plan.Entry)
 		r.agree(in.path, plan.Entry, nil)
 		return nil
 	}

@@ -65,6 +65,8 @@ func commands() []command {
 		treeCommand(),
 		whyCommand(),
 		checkCommand(),
+		auditCommand(),
+		eventsCommand(),
 		inviteCommand(),
 		joinCommand(),
 		peersCommand(),
