@@ -108,7 +108,7 @@ func benchNet(b *testing.B, nodes int) *testNet {
 	n.pace = lan
 	dir := b.TempDir()
 	for _, name := range benchNames[:nodes] {
-		n.nodes[name] = &testNode{id: name, dir: filepath.Join(dir, string(name)), machine: new(ledger)}
+		n.nodes[name] = &testNode{net: n, id: name, dir: filepath.Join(dir, string(name)), machine: new(ledger)}
 		n.open(name)
 		b.Cleanup(func() { n.kill(name) })
 	}
@@ -123,6 +123,7 @@ func cpu() time.Duration {
 
 // What a new log takes of the disk.
 func TestALogIsSmall(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a")
 	a := n.cluster("a")
 	propose(t, a, "one")

@@ -191,6 +191,6 @@ func (q *Quorum) enlist() (*instance, error) {
 // Suspect is told when the leader owes an answer for long: it is not taken for alive any more until it is heard.
 func (q *Quorum) Suspect() {
 	if i := q.current.Load(); i != nil {
-		i.transport.suspect()
+		i.transport.distrust(time.Now())
 	}
 }

@@ -29,13 +29,17 @@ func (c *credit) give(from *caller, term uint64, until time.Time) (begin bool) {
 	return begin
 }
 
-// cut ends the credit at the latest at until.
-func (c *credit) cut(until time.Time) {
+// cut ends the credit at the latest at until, and returns whose it is, nil if there is none.
+func (c *credit) cut(until time.Time) *caller {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !time.Now().Before(c.until) {
+		return nil
+	}
 	if c.until.After(until) {
 		c.until = until
 	}
+	return c.from
 }
 
 // lost ends the credit of what was at the other end of a stream.

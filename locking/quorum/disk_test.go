@@ -26,6 +26,7 @@ func full(op string) func(string) error {
 }
 
 func TestAnOnlyVoterWhoseDiskIsFullSaysSoAndRecovers(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a")
 	a := n.cluster("a")
 	propose(t, a, "one")
@@ -64,6 +65,7 @@ func TestAnOnlyVoterWhoseDiskIsFullSaysSoAndRecovers(t *testing.T) {
 }
 
 func TestAVoterWhoseDiskIsFullHasNoVote(t *testing.T) {
+	t.Parallel()
 	for _, op := range []string{"append entries", "write term", "write vote"} {
 		n := newNet(t, "a", "b", "c")
 		a := n.cluster("a", "b", "c")
@@ -101,6 +103,7 @@ func TestAVoterWhoseDiskIsFullHasNoVote(t *testing.T) {
 
 // A leader whose disk is full leaves that to another.
 func TestALeaderWhoseDiskIsFullIsReplaced(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a", "b", "c")
 	a := n.cluster("a", "b", "c")
 	propose(t, a, "one")
@@ -118,6 +121,7 @@ func TestALeaderWhoseDiskIsFullIsReplaced(t *testing.T) {
 
 // An entry that cannot be read, or not be understood, ends the log's use, and not the program.
 func TestAnEntryThatCannotBeReadIsTold(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a")
 	a := n.cluster("a")
 	propose(t, a, "one")
@@ -143,6 +147,7 @@ func TestAnEntryThatCannotBeReadIsTold(t *testing.T) {
 
 // The disk is really full, as only a file system of its own can be.
 func TestAFullFileSystem(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		skip(t, "mounting a file system needs root")
 	}
@@ -152,7 +157,7 @@ func TestAFullFileSystem(t *testing.T) {
 	}
 	t.Cleanup(func() { unmount(dir) })
 	n := newNet(t)
-	n.nodes["a"] = &testNode{id: "a", dir: filepath.Join(dir, "locks"), machine: new(ledger)}
+	n.nodes["a"] = &testNode{net: n, id: "a", dir: filepath.Join(dir, "locks"), machine: new(ledger)}
 	n.open("a")
 	t.Cleanup(func() { n.kill("a") })
 	a := n.cluster("a")

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,17 +24,18 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // quick is a pace at which tests do not take long.
 var quick = pace{
-	raft: 100 * time.Millisecond, beat: 40 * time.Millisecond, idle: 300 * time.Millisecond, calm: 200 * time.Millisecond,
-	short: time.Second, long: 2 * time.Second, commit: 50 * time.Millisecond, retry: 20 * time.Millisecond,
+	raft: 200 * time.Millisecond, beat: 60 * time.Millisecond, idle: 400 * time.Millisecond, calm: 200 * time.Millisecond,
+	short: 2 * time.Second, long: 5 * time.Second, commit: 50 * time.Millisecond, retry: 20 * time.Millisecond,
 }
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // ledger is a machine: the list of what was applied.
 type ledger struct {
 	mu         sync.Mutex
-	lines      []string
+	lines      []string // of each command, the generation and the beginning
+	said       []string
 	index      uint64
 	generation uint64
 }
@@ -45,6 +47,10 @@ func (l *ledger) Apply(index uint64, command []byte) []byte {
 		panic(fmt.Sprintf("index %d after %d", index, l.index))
 	}
 	l.index = index
+	if len(command) <= 20 && slices.Contains(l.said, string(command)) { // proposed again, as the result was unknown
+		return []byte("again")
+	}
+	l.said = append(l.said, string(command[:min(len(command), 21)]))
 	l.lines = append(l.lines, fmt.Sprintf("%d:%s", l.generation, clip(string(command), 20)))
 	return fmt.Appendf(nil, "line %d", len(l.lines))
 }
@@ -68,7 +74,7 @@ func (l *ledger) Snapshot() []byte {
 func (l *ledger) Restore(b []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lines, l.index, l.generation = nil, 0, 0
+	l.lines, l.said, l.index, l.generation = nil, nil, 0, 0
 	if b == nil {
 		return nil
 	}
@@ -77,7 +83,10 @@ func (l *ledger) Restore(b []byte) error {
 	}
 	l.index = binary.BigEndian.Uint64(b)
 	for line := range bytes.Lines(b[8:]) {
-		l.lines = append(l.lines, string(bytes.TrimSuffix(line, []byte("\n"))))
+		line = bytes.TrimSuffix(line, []byte("\n"))
+		l.lines = append(l.lines, string(line))
+		_, command, _ := strings.Cut(string(line), ":")
+		l.said = append(l.said, command)
 	}
 	return nil
 }
@@ -90,6 +99,7 @@ func (l *ledger) all() []string {
 
 // A testNode is one node of a testNet.
 type testNode struct {
+	net     *testNet
 	id      NodeID
 	dir     string
 	machine *ledger
@@ -148,7 +158,7 @@ func newNet(t testing.TB, names ...NodeID) *testNet {
 	}
 	dir := t.TempDir()
 	for _, name := range names {
-		n.nodes[name] = &testNode{id: name, dir: filepath.Join(dir, string(name)), machine: new(ledger)}
+		n.nodes[name] = &testNode{net: n, id: name, dir: filepath.Join(dir, string(name)), machine: new(ledger)}
 		n.open(name)
 	}
 	t.Cleanup(func() {
@@ -341,25 +351,59 @@ func (n *testNet) cluster(names ...NodeID) *testNode {
 	return first
 }
 
+// vote makes nodes the voters, at the leader, or at who leads instead if a busy machine has made that another.
 func (n *testNet) vote(leader *testNode, names ...NodeID) {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := leader.SetVoters(ctx, names); err != nil {
-		n.t.Fatal(err)
-	}
+	n.atLeader(leader, func(q *Quorum) error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience/4)
+		defer cancel()
+		return q.SetVoters(ctx, names)
+	})
 }
 
-// propose has a node take in a command.
-func propose(t testing.TB, node *testNode, command string) (uint64, string) {
+// propose has a node take in a command, or who leads instead.
+func propose(t testing.TB, node *testNode, command string) (index uint64, reply string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	index, reply, err := node.Propose(ctx, []byte(command))
-	if err != nil {
-		t.Fatalf("propose %s at %s: %v", command, node.id, err)
-	}
-	return index, string(reply)
+	node.net.atLeader(node, func(q *Quorum) error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		i, r, err := q.Propose(ctx, []byte(command))
+		index, reply = i, string(r)
+		return err
+	})
+	return index, reply
+}
+
+// atLeader does something at a node or, while it cannot be done there, at the nodes that lead the same table.
+func (n *testNet) atLeader(node *testNode, do func(*Quorum) error) {
+	n.t.Helper()
+	first, table := node.Quorum, node.Status().Table
+	wait(n.t, func() error {
+		if first != nil {
+			q := first
+			first = nil
+			if err := do(q); err == nil {
+				return nil
+			}
+		}
+		n.mu.Lock()
+		var all []*Quorum
+		for _, other := range n.nodes {
+			if other.Quorum != nil {
+				all = append(all, other.Quorum)
+			}
+		}
+		n.mu.Unlock()
+		err := errors.New("nobody leads")
+		for _, q := range all {
+			if s := q.Status(); s.Leading && s.Table == table {
+				if err = do(q); err == nil {
+					return nil
+				}
+			}
+		}
+		return err
+	})
 }
 
 // agree waits until all nodes have applied the same, and want commands at that.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,6 +52,7 @@ func ask(t *testing.T, c net.Conn, r *bufio.Reader, q *request) (answer, error) 
 }
 
 func TestStreamsOfAnotherTableAreRefused(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a")
 	a := n.cluster("a")
 	_, _, got := visit(t, a, "x", greeting{table: tableOf(9), log: LogID{1}})
@@ -65,6 +67,7 @@ func TestStreamsOfAnotherTableAreRefused(t *testing.T) {
 
 // What a member sends that is wrong ends its stream, and nothing else.
 func TestWhatIsWrongEndsTheStream(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a", "b", "c")
 	a := n.cluster("a", "b", "c")
 	propose(t, a, "one")
@@ -103,6 +106,7 @@ func TestWhatIsWrongEndsTheStream(t *testing.T) {
 }
 
 func TestStreamsOfOnePeerAreBounded(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a")
 	a := n.cluster("a")
 	var open []net.Conn
@@ -133,6 +137,7 @@ func TestStreamsOfOnePeerAreBounded(t *testing.T) {
 }
 
 func TestWithoutALogStreamsAreRefused(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a")
 	_, far := net.Pipe()
 	if err := n.nodes["a"].Accept("x", far); !errors.Is(err, ErrNoTable) {
@@ -142,7 +147,10 @@ func TestWithoutALogStreamsAreRefused(t *testing.T) {
 
 // A peer that takes a stream and says nothing holds up neither what is asked nor the end.
 func TestASilentPeerHoldsUpNothing(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a", "b", "c")
+	n.pace.raft = 2 * time.Second // for a busy machine
+	n.setIdle(2 * time.Second)
 	a := n.cluster("a", "b", "c")
 	n.mu.Lock()
 	n.mute[key("a", "c")] = true
@@ -164,26 +172,17 @@ func TestASilentPeerHoldsUpNothing(t *testing.T) {
 
 // Commands as long as they may be, many at once, are parted into messages that are taken.
 func TestLongCommandsAreReplicated(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a", "b", "c")
 	n.pace.raft = time.Second // a race detector makes long messages slow
 	n.setIdle(2 * time.Second)
 	a := n.cluster("a", "b", "c")
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	done := make(chan error, 6)
-	q := a.Quorum
-	for range cap(done) {
-		go func() {
-			_, _, err := q.Propose(ctx, make([]byte, MaxCommand))
-			done <- err
-		}()
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() { propose(t, a, string(make([]byte, MaxCommand))) })
 	}
-	for range cap(done) {
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, _, err := a.Propose(ctx, make([]byte, MaxCommand+1)); err == nil || !strings.Contains(err.Error(), "split it") {
+	wg.Wait()
+	if _, _, err := a.Propose(context.Background(), make([]byte, MaxCommand+1)); err == nil || !strings.Contains(err.Error(), "split it") {
 		t.Errorf("a command that is too long: got %v", err)
 	}
 	n.agree(a.machine.all(), "a", "b", "c")
@@ -191,7 +190,9 @@ func TestLongCommandsAreReplicated(t *testing.T) {
 
 // An idle table says next to nothing.
 func TestAnIdleTableIsQuiet(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a", "b", "c")
+	n.pace.raft = 2 * time.Second // for a busy machine
 	n.setIdle(2 * time.Second)
 	a := n.cluster("a", "b", "c")
 	propose(t, a, "one")

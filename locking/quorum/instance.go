@@ -120,6 +120,12 @@ func (i *instance) run(q *Quorum, dir string) error {
 		}
 		return false
 	}))
+	if votes := votersOf(i.configuration()); len(votes) == 1 && votes[0] == q.config.Node {
+		// Who votes alone need not wait whether somebody leads.
+		i.wg.Go(func() {
+			i.transport.submit(&raft.TimeoutNowRequest{RPCHeader: i.transport.header(q.config.Node, i.log)}, nil, false)
+		})
+	}
 	i.wg.Go(func() { i.watch(q, events) })
 	i.wg.Go(i.trim)
 	return nil

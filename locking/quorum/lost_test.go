@@ -58,6 +58,7 @@ func (n *testNet) settled(leader *testNode, names ...NodeID) {
 
 // A voter whose log is gone, or lies elsewhere, does not vote with what it has forgotten, and is taken in anew.
 func TestALostOrCopiedLogHasNoVote(t *testing.T) {
+	t.Parallel()
 	for _, copied := range []bool{false, true} {
 		n := newNet(t, "a", "b", "c")
 		a := n.cluster("a", "b", "c")
@@ -119,6 +120,7 @@ func (n *testNode) recorded(t *testing.T) *record {
 
 // A log that was restored in place, which the file system does not tell: the others have seen more of it.
 func TestAnOldCopyIsFoundOutByTheOthers(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a", "b", "c")
 	a := n.cluster("a", "b", "c")
 	propose(t, a, "one")
@@ -147,6 +149,7 @@ func TestAnOldCopyIsFoundOutByTheOthers(t *testing.T) {
 
 // An only voter that lost its log founds a table above the one it had, which its client then follows.
 func TestAnOnlyVoterThatLostItsLogBeginsAbove(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a", "b")
 	a, b := n.cluster("a"), n.nodes["b"]
 	if err := a.Share(); err != nil {
@@ -181,6 +184,7 @@ func TestAnOnlyVoterThatLostItsLogBeginsAbove(t *testing.T) {
 }
 
 func TestTakeOverByAVoter(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a", "b", "c")
 	a := n.cluster("a", "b", "c")
 	propose(t, a, "one")
@@ -216,12 +220,13 @@ func TestTakeOverByAVoter(t *testing.T) {
 	n.vote(c, "a", "b", "c")
 	n.agree([]string{"1:one", "2:two"}, "a", "b", "c")
 	n.kill("c")
-	c = n.open("c")
+	n.open("c")
 	propose(t, n.leader("a", "b", "c"), "three")
 	n.agree([]string{"1:one", "2:two", "2:three"}, "a", "b", "c")
 }
 
 func TestTakeOverByAClient(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a", "b")
 	a, b := n.cluster("a"), n.nodes["b"]
 	if err := b.Follow(a.Status().Table, 1); err != nil {
@@ -240,6 +245,7 @@ func TestTakeOverByAClient(t *testing.T) {
 }
 
 func TestATableDissolves(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a", "b")
 	a := n.cluster("a")
 	propose(t, a, "one")
@@ -292,6 +298,7 @@ func TestATableDissolves(t *testing.T) {
 }
 
 func TestVotersComeAndGo(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a", "b", "c", "d")
 	a := n.cluster("a", "b", "c")
 	propose(t, a, "one")
@@ -323,11 +330,14 @@ func TestVotersComeAndGo(t *testing.T) {
 
 // A voter that comes late is given a snapshot.
 func TestASnapshotIsTakenAndSent(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a", "b")
 	a := n.cluster("a")
 	filler := strings.Repeat("x", maxGrown/120)
 	for range 2 * trailing {
-		propose(t, a, filler)
+		if _, _, err := a.Propose(context.Background(), []byte(filler)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	propose(t, a, "last")
 	wait(t, func() error {

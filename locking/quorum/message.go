@@ -31,7 +31,8 @@ const (
 	kindPreVote
 	kindVote
 	kindSnapshot
-	kindNow // lead now: the leader hands over
+	kindNow   // lead now: the leader hands over
+	kindAlive // somebody doubts that the leader lives: it is to say so, to all
 )
 
 // A request is one of Raft's, as it crosses a stream. Who asks is not in it: the stream says that.
@@ -148,11 +149,11 @@ func decodeRequest(b []byte) (*request, error) {
 // check tells what of a request Raft must not be shown.
 func (q *request) check() error {
 	switch {
-	case q.kind < kindAppend || q.kind > kindNow:
+	case q.kind < kindAppend || q.kind > kindAlive:
 		return malformed("kind %d is not known", q.kind)
 	case q.size > maxSnapshot:
 		return malformed("a snapshot of %d bytes, at most %d are taken", q.size, maxSnapshot)
-	case q.term == 0 && q.kind != kindNow:
+	case q.term == 0 && q.kind < kindNow:
 		return malformed("no term")
 	}
 	for i, e := range q.entries {

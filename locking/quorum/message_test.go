@@ -31,6 +31,7 @@ func sampleRequests() []*request {
 		{kind: kindVote, term: 4, index: 7, logTerm: 3, flag: true},
 		{kind: kindSnapshot, term: 4, index: 7, logTerm: 3, config: sampleConfig, configIndex: 2, size: 1000},
 		{kind: kindNow},
+		{kind: kindAlive},
 	}
 }
 

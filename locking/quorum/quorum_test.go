@@ -9,6 +9,7 @@ import (
 )
 
 func TestALoneVoterTakesInCommandsAndKeepsThem(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a")
 	a := n.nodes["a"]
 	if _, _, err := a.Propose(context.Background(), []byte("x")); !errors.Is(err, ErrNoTable) {
@@ -40,6 +41,7 @@ func TestALoneVoterTakesInCommandsAndKeepsThem(t *testing.T) {
 }
 
 func TestThreeVotersSurviveOne(t *testing.T) {
+	t.Parallel()
 	n := newNet(t, "a", "b", "c")
 	a := n.cluster("a", "b", "c")
 	propose(t, a, "one")

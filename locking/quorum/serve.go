@@ -72,6 +72,9 @@ func (t *transport) serve(p *peer, c *caller) {
 			writeFrame(c.s, (&answer{reason: err.Error()}).encode())
 			return
 		}
+		if (q.kind == kindVote || q.kind == kindPreVote) && t.host.expelled(c.id) {
+			return // it opens another stream, and is told why it gets no votes
+		}
 		p.asked(q)
 		a, err := t.answer(c, q)
 		if err != nil {
@@ -118,23 +121,16 @@ func (t *transport) answer(c *caller, q *request) (answer, error) {
 	case kindAppend:
 		return t.follow(c, q)
 	case kindPreVote:
-		// The leader may live: then it says so, now, and who heard it lately does not believe it for long without.
-		t.credit.cut(time.Now().Add(t.pace.raft))
 		t.insist()
-		if err := t.mayVote(); err != nil {
-			return answer{}, err
-		}
+		t.distrust(time.Now().Add(t.pace.raft)) // the leader may live, and be out of reach for who asks alone
 		r, err := t.submit(&raft.RequestPreVoteRequest{RPCHeader: t.header(c.id, c.log), Term: q.term, LastLogIndex: q.index, LastLogTerm: q.logTerm}, nil, false)
 		if a, ok := r.(*raft.RequestPreVoteResponse); ok {
 			return answer{term: a.Term, granted: a.Granted}, err
 		}
 		return answer{}, err
 	case kindVote:
-		if err := t.mayVote(); err != nil {
-			return answer{}, err
-		}
 		r, err := t.submit(&raft.RequestVoteRequest{
-			RPCHeader: t.header(c.id, c.log), Term: q.term, Candidate: []byte(c.log.String()),
+			RPCHeader: t.header(c.id, c.log), Term: q.term,
 			LastLogIndex: q.index, LastLogTerm: q.logTerm, LeadershipTransfer: q.flag,
 		}, nil, false)
 		if a, ok := r.(*raft.RequestVoteResponse); ok {
@@ -143,13 +139,17 @@ func (t *transport) answer(c *caller, q *request) (answer, error) {
 		return answer{}, err
 	case kindSnapshot:
 		r, err := t.submit(&raft.InstallSnapshotRequest{
-			RPCHeader: t.header(c.id, c.log), SnapshotVersion: raft.SnapshotVersionMax, Term: q.term, Leader: []byte(c.log.String()),
+			RPCHeader: t.header(c.id, c.log), SnapshotVersion: raft.SnapshotVersionMax, Term: q.term,
 			LastLogIndex: q.index, LastLogTerm: q.logTerm, Configuration: q.config, ConfigurationIndex: q.configIndex, Size: int64(q.size),
 		}, io.LimitReader(c.r, int64(q.size)), false)
 		if a, ok := r.(*raft.InstallSnapshotResponse); ok {
 			return answer{term: a.Term, granted: a.Success}, err
 		}
 		return answer{}, err
+	}
+	if q.kind == kindAlive {
+		t.insist()
+		return answer{}, nil
 	}
 	if !lists(t.host.configuration(), c.id) {
 		return answer{}, errors.New("you are no voter here")
@@ -164,7 +164,7 @@ func (t *transport) follow(c *caller, q *request) (answer, error) {
 		t.touch()
 	}
 	r, err := t.submit(&raft.AppendEntriesRequest{
-		RPCHeader: t.header(c.id, c.log), Term: q.term, Leader: []byte(c.log.String()),
+		RPCHeader: t.header(c.id, c.log), Term: q.term,
 		PrevLogEntry: q.index, PrevLogTerm: q.logTerm, Entries: q.entries, LeaderCommitIndex: q.commit,
 	}, nil, q.heartbeat())
 	a, ok := r.(*raft.AppendEntriesResponse)

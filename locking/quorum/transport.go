@@ -46,6 +46,7 @@ type transport struct {
 	beaten   atomic.Pointer[func(raft.RPC)]
 	credit   credit
 	active   atomic.Int64 // when the log was last in use, in Unix nanoseconds
+	asking   atomic.Bool  // whether the leader lives
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -176,10 +177,19 @@ func (t *transport) interval() time.Duration {
 	return t.pace.idle
 }
 
-// suspect stops taking the leader for alive until it is heard.
-func (t *transport) suspect() {
+// distrust stops taking the leader for alive at until, if it is not heard by then, and asks it to be.
+func (t *transport) distrust(until time.Time) {
 	t.touch()
-	t.credit.cut(time.Now())
+	leader := t.credit.cut(until)
+	if leader == nil || !t.asking.CompareAndSwap(false, true) {
+		return
+	}
+	if !t.spawn(func() {
+		defer t.asking.Store(false)
+		t.call(t.peer(leader.id), &request{kind: kindAlive}, nil, t.pace.short) // if it fails, there will be no heartbeat
+	}) {
+		t.asking.Store(false)
+	}
 }
 
 // insist has the next heartbeat to every peer really sent.
@@ -204,15 +214,32 @@ func (t *transport) retire() {
 	}
 }
 
-// mayVote tells whether this log's vote counts: it is the one that the voters have taken in. A log that began anew in place of
-// one that was lost has no vote until the leader takes it in again, as it may have voted before.
-func (t *transport) mayVote() error {
+// mayStand tells whether this log is the one that the voters have taken in. One that began anew in place of one that was lost
+// has no vote until the leader takes it in again, as it may have voted before: neither for itself, nor for another, who
+// counts only the votes of the logs that it knows of.
+func (t *transport) mayStand() error {
 	for _, s := range t.host.configuration().Servers {
 		if s.ID == raft.ServerID(t.node) && s.Suffrage == raft.Voter && s.Address == t.LocalAddr() {
 			return nil
 		}
 	}
 	return errors.New("this log has no vote (yet)")
+}
+
+// poll asks for a vote, of the log at address.
+func (t *transport) poll(id raft.ServerID, address raft.ServerAddress, q *request) (answer, error) {
+	if err := t.mayStand(); err != nil {
+		return answer{}, err
+	}
+	p := t.peer(NodeID(id))
+	a, err := t.call(p, q, nil, t.pace.short)
+	if err != nil {
+		return answer{}, err
+	}
+	if log, _ := p.seen(); log.String() != string(address) {
+		return answer{}, fmt.Errorf("node %s has another log than the one that votes", id)
+	}
+	return a, nil
 }
 
 func (t *transport) Consumer() <-chan raft.RPC              { return t.requests }
@@ -242,7 +269,7 @@ func (t *transport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, args *
 		t.touch()
 	} else if left := p.onCredit(q, t.interval()); left > 0 {
 		if q.heartbeat() { // Raft asks again a tenth of its time-out after this returns, and that costs more than this does
-			t.rest(p, min(left, t.pace.raft/2))
+			t.rest(p, min(left, t.pace.raft/3))
 		}
 		*resp = raft.AppendEntriesResponse{Term: q.term, LastLog: q.index, Success: true}
 		return nil
@@ -296,22 +323,16 @@ func part(entries []*raft.Log) (first, rest []*raft.Log) {
 	return entries, nil
 }
 
-func (t *transport) RequestVote(id raft.ServerID, _ raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
-	if err := t.mayVote(); err != nil {
-		return err
-	}
+func (t *transport) RequestVote(id raft.ServerID, address raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
 	q := &request{kind: kindVote, term: args.Term, index: args.LastLogIndex, logTerm: args.LastLogTerm, flag: args.LeadershipTransfer}
-	a, err := t.call(t.peer(NodeID(id)), q, nil, t.pace.short)
+	a, err := t.poll(id, address, q)
 	*resp = raft.RequestVoteResponse{Term: a.term, Granted: a.granted}
 	return err
 }
 
-func (t *transport) RequestPreVote(id raft.ServerID, _ raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	if err := t.mayVote(); err != nil {
-		return err
-	}
+func (t *transport) RequestPreVote(id raft.ServerID, address raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
 	q := &request{kind: kindPreVote, term: args.Term, index: args.LastLogIndex, logTerm: args.LastLogTerm}
-	a, err := t.call(t.peer(NodeID(id)), q, nil, t.pace.short)
+	a, err := t.poll(id, address, q)
 	*resp = raft.RequestPreVoteResponse{Term: a.term, Granted: a.granted}
 	return err
 }
