@@ -35,6 +35,7 @@ var imports = map[string][]string{
 	"fusefs/foldtest":   nil, // for tests alone: no other package may import it
 	"ignore":            nil,
 	"control":           nil,
+	"control/locktest":  {"control"}, // for tests alone, as foldtest
 	"members":           nil,
 	"merkle":            nil,
 	"service":           nil,
