@@ -36,6 +36,7 @@ var imports = map[string][]string{
 	"ignore":            nil,
 	"control":           nil,
 	"control/locktest":  {"control"}, // for tests alone, as foldtest
+	"examples/payment":  nil,
 	"members":           nil,
 	"merkle":            nil,
 	"service":           nil,
