@@ -40,6 +40,8 @@ var imports = map[string][]string{
 	"locking/quorum":    nil,
 	"control":           nil,
 	"discover":          nil,
+	"control/locktest":  {"control"}, // for tests alone, as foldtest
+	"examples/payment":  nil,
 	"members":           nil,
 	"merkle":            nil,
 	"service":           nil,

@@ -352,3 +352,28 @@ func (a Audited) MarshalJSON() ([]byte, error) {
 		Broken bool   `json:"broken,omitempty"`
 	}{a.Number, eventJSONOf(a.Event), a.Chain, a.Broken})
 }
+
+// MarshalJSON adds "resource_base64" to a resource whose path is not UTF-8.
+func (l Lock) MarshalJSON() ([]byte, error) {
+	type plain Lock
+	return json.Marshal(struct {
+		plain
+		ResourceBytes []byte `json:"resource_base64,omitempty"`
+	}{plain(l), trueBytes(l.Resource.String())})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (l *Lock) UnmarshalJSON(data []byte) error {
+	type plain Lock
+	v := struct {
+		*plain
+		ResourceBytes []byte `json:"resource_base64"`
+	}{plain: (*plain)(l)}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	if len(v.ResourceBytes) > 0 {
+		return l.Resource.UnmarshalText(v.ResourceBytes)
+	}
+	return nil
+}

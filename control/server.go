@@ -15,18 +15,34 @@ const (
 	maxBodyBytes   = 4 << 20 // some ten thousand paths to approve
 	headerTimeout  = 5 * time.Second
 	bodyTimeout    = 30 * time.Second
+	idleTimeout    = 2 * time.Minute
 	// endTimeout is what calls in progress get to send their answer when the daemon ends.
 	endTimeout = 300 * time.Millisecond
 )
 
-// Serve answers calls on ln for d and, unless it is nil, c until ctx ends, and closes ln. Calls in progress see ctx end. It returns
-// nil after ctx ended, else why it could not go on.
-func Serve(ctx context.Context, ln net.Listener, d Daemon, c Cluster, log *slog.Logger) error {
+// Serve answers calls on ln, those of scripts too, for d and, unless they are nil, c and l until ctx ends, and closes ln. Calls in progress
+// see ctx end. It returns nil after ctx ended, else why it could not go on.
+func Serve(ctx context.Context, ln net.Listener, d Daemon, c Cluster, l Locker, log *slog.Logger) error {
+	if l == nil {
+		l = noLocks{}
+	}
 	s := &server{d: d, c: c, log: log}
+	mux := s.routes()
+	lockRoutes(s, mux, l)
+	restRoutes(&rest{d: d, l: l, log: log}, mux)
+	if err := serve(ctx, ln, mux, log); err != nil {
+		return fmt.Errorf("serve the control socket: %w", err)
+	}
+	return nil
+}
+
+// serve answers with h on ln until ctx ends (nil), or until it cannot go on.
+func serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger) error {
 	hs := &http.Server{
-		Handler:           s.routes(),
+		Handler:           h,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
@@ -42,7 +58,7 @@ func Serve(ctx context.Context, ln net.Listener, d Daemon, c Cluster, log *slog.
 	err := hs.Serve(ln)
 	if stop() {
 		hs.Close()
-		return fmt.Errorf("serve the control socket: %w", err)
+		return err
 	}
 	<-ended
 	return nil
@@ -57,7 +73,7 @@ type server struct {
 // call is one call of the API: it reads its parameters from r.Form and returns what to answer.
 type call func(r *http.Request) (any, error)
 
-func (s *server) routes() http.Handler {
+func (s *server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+routeStatus, s.answer(s.status))
 	mux.HandleFunc("POST "+routeWait, s.answer(s.wait))

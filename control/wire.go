@@ -40,7 +40,14 @@ type resumed struct {
 type failure struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
+
+	// Of a HeldError.
+	Resource *Resource `json:"resource,omitempty"`
+	Holders  []Lock    `json:"holders,omitempty"`
+	Waiting  int       `json:"waiting,omitempty"`
 }
+
+const codeHeld = "held"
 
 // codes pairs each error that survives the socket with its name there and its HTTP status.
 var codes = []struct {
@@ -54,16 +61,26 @@ var codes = []struct {
 	{ErrPaused, "paused", http.StatusConflict},
 	{ErrBusy, "busy", http.StatusServiceUnavailable},
 	{ErrBadArgument, "bad_argument", http.StatusBadRequest},
+	{ErrHeldElsewhere, codeHeld, http.StatusConflict},
+	{ErrNotHeld, "not_held", http.StatusConflict},
+	{ErrNoMajority, "no_majority", http.StatusServiceUnavailable},
+	{ErrQueueFull, "queue_full", http.StatusTooManyRequests},
+	{ErrNoLocks, "no_locks", http.StatusServiceUnavailable},
 }
 
 // encodeError turns an error of the daemon into its form on the wire.
 func encodeError(err error) (failure, int) {
+	f, status := failure{Code: "failed", Message: err.Error()}, http.StatusInternalServerError
 	for _, c := range codes {
 		if errors.Is(err, c.err) {
-			return failure{c.code, err.Error()}, c.status
+			f.Code, status = c.code, c.status
+			break
 		}
 	}
-	return failure{"failed", err.Error()}, http.StatusInternalServerError
+	if held := (*HeldError)(nil); errors.As(err, &held) {
+		f.Resource, f.Holders, f.Waiting = &held.Resource, held.Holders, held.Waiting
+	}
+	return f, status
 }
 
 // remoteError is an error of the daemon on the client's side: the daemon's words, and the identity it had.
@@ -77,6 +94,9 @@ func (e *remoteError) Unwrap() error { return e.kind }
 
 // decodeError is the reverse of encodeError.
 func decodeError(f failure) error {
+	if f.Code == codeHeld && f.Resource != nil {
+		return &HeldError{*f.Resource, f.Holders, f.Waiting}
+	}
 	for _, c := range codes {
 		if f.Code == c.code {
 			return &remoteError{f.Message, c.err}

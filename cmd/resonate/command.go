@@ -17,6 +17,7 @@ type command struct {
 	short    string   // one line
 	long     string   // what help adds
 	settings bool     // it takes the daemon's flags, too, which help does not list again
+	runs     bool     // it runs a command that stands after "--", which stays among its operands
 	// define adds the command's flags to the set and returns what it does once they are parsed.
 	define func(set *flag.FlagSet, c console) action
 }
@@ -71,6 +72,12 @@ func commands() []command {
 		joinCommand(),
 		peersCommand(),
 		leaveCommand(),
+		lockCommand(),
+		unlockCommand(),
+		locksCommand(),
+		electCommand(),
+		runOnceCommand(),
+		clusterCommand(),
 		serveCommand(),
 		serviceCommand(),
 		configCommand(),

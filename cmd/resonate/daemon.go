@@ -85,6 +85,10 @@ func runDaemon(ctx context.Context, s *settings, h homes, manager *service.Manag
 	if err != nil {
 		return errors.Join(err, n.Close())
 	}
+	scripts, token, err := listenScripts(s, r.State(), log)
+	if err != nil {
+		return errors.Join(err, ln.Close(), n.Close())
+	}
 	// Who reads this line may go on to ask the daemon: its socket is there.
 	log.Info(fmt.Sprintf("Listening on %s", n.Addr()), "dir", s.dir)
 
@@ -105,7 +109,11 @@ func runDaemon(ctx context.Context, s *settings, h homes, manager *service.Manag
 		})
 	}
 	part(func() error { return n.Run(ctx) })
-	part(func() error { return control.Serve(ctx, ln, r, n, log) })
+	locker := lockerOf(n)
+	part(func() error { return control.Serve(ctx, ln, r, n, locker, log) })
+	if scripts != nil {
+		part(func() error { return control.ServeREST(ctx, scripts, token, r, locker, log) })
+	}
 	part(func() error {
 		if begin != nil { // before the line of state: it may ask something
 			if err := begin(ctx, n); err != nil {
@@ -141,6 +149,27 @@ func listenControl(socket string) (net.Listener, error) {
 		return nil, fmt.Errorf("make the folder of the control socket: %w", err)
 	}
 	return control.Listen(socket)
+}
+
+// restTokenFile is where the token for scripts is, in the node's state.
+const restTokenFile = "rest-token"
+
+// listenScripts listens for scripts where -http says; nil: nowhere.
+func listenScripts(s *settings, state string, log *slog.Logger) (net.Listener, string, error) {
+	if s.http == "" {
+		return nil, "", nil
+	}
+	file := filepath.Join(state, restTokenFile)
+	token, err := control.RESTToken(file)
+	if err != nil {
+		return nil, "", err
+	}
+	ln, err := control.ListenLoopback(string(s.http))
+	if err != nil {
+		return nil, "", stateError{"", err, "choose another port with -http"}
+	}
+	log.Info(fmt.Sprintf("Scripts are served on http://%s", ln.Addr()), "token", file)
+	return ln, token, nil
 }
 
 // screen is the terminal that a daemon runs on.

@@ -11,9 +11,26 @@ import (
 // ends them. A flag that args do not set takes the value of its RESONATE_ variable, if there is one. Afterwards set's
 // Visit goes through the flags that args set, and through no others.
 func parse(set *flag.FlagSet, args []string, env func(string) string) ([]string, error) {
-	flags, operands := partition(args, func(name string) bool { return takesValue(set, name) })
+	flags, operands, tail := partition(args, func(name string) bool { return takesValue(set, name) })
+	return append(operands, tail...), setFlags(set, flags, env)
+}
+
+// endOfFlags ends the flags, and begins the command line of another command.
+const endOfFlags = "--"
+
+// parseRun is parse for a command that runs another one: where args have a "--", it stands among the operands, and tail is what follows.
+func parseRun(set *flag.FlagSet, args []string, env func(string) string) (operands, tail []string, err error) {
+	flags, operands, tail := partition(args, func(name string) bool { return takesValue(set, name) })
+	if tail != nil {
+		operands = append(append(operands, endOfFlags), tail...)
+	}
+	return operands, tail, setFlags(set, flags, env)
+}
+
+// setFlags sets the flags from args, which are nothing else, and from the environment.
+func setFlags(set *flag.FlagSet, flags []string, env func(string) string) error {
 	if err := set.Parse(flags); err != nil {
-		return nil, err
+		return err
 	}
 	given := map[string]bool{}
 	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -27,7 +44,7 @@ func parse(set *flag.FlagSet, args []string, env func(string) string) ([]string,
 			problems = append(problems, fmt.Errorf("invalid value %q for %s: %w", value, variable(f.Name), err))
 		}
 	})
-	return operands, errors.Join(problems...)
+	return errors.Join(problems...)
 }
 
 // variable is the environment variable that stands in for a flag.
@@ -35,14 +52,15 @@ func variable(name string) string {
 	return "RESONATE_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
-// partition splits args into flags (with their values) and operands, each in order.
-func partition(args []string, takesValue func(name string) bool) (flags, operands []string) {
+// partition splits args into flags (with their values), operands, and what follows "--", each in order. tail is not nil where there is
+// a "--".
+func partition(args []string, takesValue func(name string) bool) (flags, operands, tail []string) {
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		name, isFlag := flagName(arg)
 		switch {
-		case arg == "--":
-			return flags, append(operands, args[i+1:]...)
+		case arg == endOfFlags:
+			return flags, operands, append([]string{}, args[i+1:]...)
 		case !isFlag:
 			operands = append(operands, arg)
 		case !strings.Contains(arg, "=") && takesValue(name) && i+1 < len(args):
@@ -52,7 +70,7 @@ func partition(args []string, takesValue func(name string) bool) (flags, operand
 			flags = append(flags, arg)
 		}
 	}
-	return flags, operands
+	return flags, operands, nil
 }
 
 // flagName returns the name in -name, --name and -name=value. A lone "-" is an operand.
@@ -80,7 +98,7 @@ func isSwitch(f *flag.Flag) bool {
 // for all commands (a test sees to it), so that it can be known before the command is.
 func splitCommand(args []string, table []command) (name string, rest []string) {
 	valued := flagsOf(table)
-	for i := 0; i < len(args) && args[i] != "--"; i++ {
+	for i := 0; i < len(args) && args[i] != endOfFlags; i++ {
 		flag, isFlag := flagName(args[i])
 		if !isFlag {
 			return args[i], append(append(rest, args[:i]...), args[i+1:]...)
@@ -104,7 +122,7 @@ func flagsOf(table []command) map[string]bool {
 // unknownFlag returns the first flag in args, up to the command, that no command has; "" if there is none.
 func unknownFlag(args []string, table []command) string {
 	known := flagsOf(table)
-	for i := 0; i < len(args) && args[i] != "--"; i++ {
+	for i := 0; i < len(args) && args[i] != endOfFlags; i++ {
 		name, isFlag := flagName(args[i])
 		if !isFlag {
 			return ""
@@ -123,7 +141,7 @@ func unknownFlag(args []string, table []command) string {
 // asksForHelp tells whether -h or -help is among the flags.
 func asksForHelp(args []string) bool {
 	for _, arg := range args {
-		if arg == "--" {
+		if arg == endOfFlags {
 			return false
 		}
 		if name, isFlag := flagName(arg); isFlag && (name == "h" || name == "help") {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -10,8 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-
-	"golang.org/x/term"
 
 	"resonate/members"
 	"resonate/node"
@@ -107,17 +104,11 @@ func (j *joining) decide(p node.Preview) (bool, error) {
 	if _, err := io.WriteString(j.Out, renderPreview(p)); err != nil || j.yes {
 		return err == nil, err
 	}
-	in, ok := j.In.(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return false, stateError{"", errors.New("the folder is not empty, and nobody can be asked"), "look at the above, and then join with -yes"}
+	ok, err := confirm(j.console, "Join? [y/N] ")
+	if errors.Is(err, errNobody) {
+		return false, stateError{"", fmt.Errorf("the folder is not empty, and %w", err), "look at the above, and then join with -yes"}
 	}
-	fmt.Fprint(j.Out, "Join? [y/N] ")
-	answer, err := bufio.NewReader(in).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return false, err
-	}
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes", nil
+	return ok, err
 }
 
 func renderPreview(p node.Preview) string {

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"io"
 	"os"
 	"os/signal"
@@ -36,7 +37,9 @@ func run(ctx context.Context, args []string, c console) int {
 	if err == nil {
 		return exitDone
 	}
-	printError(c.Err, err)
+	if err.Error() != "" { // not the end of a command that has told itself
+		printError(c.Err, err)
+	}
 	return exitCode(err)
 }
 
@@ -60,8 +63,8 @@ func dispatch(ctx context.Context, args []string, c console) error {
 	}
 	cmd, ok := find(table, name)
 	if !ok {
-		if flag := unknownFlag(args, table); flag != "" { // its value was taken for the command
-			return usageError{command: daemonName, cause: "unknown flag " + shown(flag)}
+		if unknown := unknownFlag(args, table); unknown != "" { // its value was taken for the command
+			return usageError{command: daemonName, cause: "unknown flag " + shown(unknown)}
 		}
 		return unknownCommand(name)
 	}
@@ -69,11 +72,28 @@ func dispatch(ctx context.Context, args []string, c console) error {
 	if asksForHelp(rest) {
 		return printCommand(c.Out, cmd)
 	}
+	if cmd.runs {
+		return dispatchRun(ctx, cmd, set, action, rest, c)
+	}
 	operands, err := parse(set, rest, c.Env)
 	if err != nil {
 		return usageError{command: cmd.name, cause: err.Error()}
 	}
 	return action(ctx, operands)
+}
+
+// dispatchRun runs a command that runs another one, if one is named; then exit codes of its own are those that no other should have.
+func dispatchRun(ctx context.Context, cmd command, set *flag.FlagSet, do action, args []string, c console) error {
+	operands, tail, err := parseRun(set, args, c.Env)
+	if err != nil {
+		err = usageError{command: cmd.name, cause: err.Error()}
+	} else {
+		err = do(ctx, operands)
+	}
+	if tail != nil {
+		return endWith(err)
+	}
+	return err
 }
 
 // unknownCommand is the error for a first word that is no command; a folder there is an easy mistake.

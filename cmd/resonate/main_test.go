@@ -16,6 +16,7 @@ import (
 
 func TestMain(m *testing.M) {
 	instrument = instrumentFromEnv // daemons in tests are this binary, executed again
+	lockerOf = lockerFromEnv
 	testscript.Main(noLeaks{m}, map[string]func(){"resonate": main})
 }
 

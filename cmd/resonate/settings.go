@@ -37,6 +37,7 @@ type settings struct {
 	mode        replica.Mode
 	keepOwner   bool
 	fresh       bool
+	http        scriptAddress
 	logLevel    slog.Level
 	logJSON     bool
 }
@@ -60,6 +61,7 @@ func defineSettings(set *flag.FlagSet) *settings {
 	set.TextVar(&s.mode, "mode", replica.Both, "which `way` changes go: both, send (nothing of the peers' is taken) or receive (what is changed here is held)")
 	set.BoolVar(&s.keepOwner, "keep-owner", false, "keep owner and group, by name, setuid and setgid bits, and capabilities; needs root")
 	set.BoolVar(&s.fresh, "fresh", false, "treat the folder as a new one: what was agreed before is forgotten, nothing is deleted")
+	set.Var(&s.http, "http", "serve scripts over HTTP at this `host:port` of the loopback interface, too, with a token")
 	set.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "log from this `level` on: debug, info, warn or error")
 	set.BoolVar(&s.logJSON, "log-json", false, "log as JSON lines")
 	return s

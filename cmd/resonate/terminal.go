@@ -1,10 +1,40 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
+	"os"
+	"strings"
 	"sync"
+
+	"golang.org/x/term"
 )
+
+// onTerminal tells whether what a user types reaches us through in.
+func onTerminal(in io.Reader) bool {
+	f, ok := in.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// errNobody: there is no terminal.
+var errNobody = errors.New("nobody can be asked")
+
+// confirm asks on the terminal, and tells whether the answer is yes.
+func confirm(c console, question string) (bool, error) {
+	if !onTerminal(c.In) {
+		return false, errNobody
+	}
+	fmt.Fprint(c.Out, question)
+	answer, err := bufio.NewReader(c.In).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes", nil
+}
 
 // eraseLine goes to the start of the line and clears it (ECMA-48: CR, EL 2).
 const eraseLine = "\r\x1b[2K"

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"resonate/control"
 	"resonate/node"
 )
 
@@ -174,6 +175,16 @@ func (a *hostAddress) Set(s string) error {
 	}
 	*a = hostAddress(s)
 	return nil
+}
+
+// scriptAddress is a flag's value: HOST:PORT on which scripts are served, loopback only.
+type scriptAddress string
+
+func (a *scriptAddress) String() string { return string(*a) }
+
+func (a *scriptAddress) Set(s string) error {
+	*a = scriptAddress(s)
+	return control.CheckLoopback(s)
 }
 
 // addresses is a flag's value that may be given several times, or several of them with commas between.
