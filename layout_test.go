@@ -35,6 +35,7 @@ var imports = map[string][]string{
 	"fusefs/foldtest":   nil, // for tests alone: no other package may import it
 	"ignore":            nil,
 	"control":           nil,
+	"locking":           nil,
 	"members":           nil,
 	"merkle":            nil,
 	"service":           nil,
@@ -55,12 +56,12 @@ var libraries = map[string][]string{
 	"golang.org/x/term":                             {"cmd/resonate"},
 	"golang.org/x/text":                             {"fusefs/foldtest"},
 	"golang.org/x/time/rate":                        {"syncproto/sshconn"},
-	"google.golang.org/protobuf/encoding/protowire": {"index", "members", "merkle", "syncproto"},
+	"google.golang.org/protobuf/encoding/protowire": {"index", "locking", "members", "merkle", "syncproto"},
 }
 
 // pure are the packages that decide and do not act; impure is what they therefore cannot need.
 var (
-	pure   = []string{"ignore", "merkle", "reconcile"}
+	pure   = []string{"ignore", "locking", "merkle", "reconcile"}
 	impure = []string{"context", "io/fs", "log", "log/slog", "math/rand", "math/rand/v2", "net", "os", "path/filepath", "syscall"}
 )
 
