@@ -46,7 +46,7 @@ func (t *Table) acquire(c *Acquire) Result {
 func (t *Table) newClaim(c *Acquire, o *owner) *claim {
 	k := &claim{owner: o, seq: t.seq + 1, desired: c.Desired, Claim: Claim{
 		Request: c.Request, Session: c.Session, Host: o.host, Scopes: c.Scopes, Mode: c.Mode, Permits: c.Permits,
-		Delegation: c.Delegation, TTL: c.TTL, Wait: c.Wait, Why: c.Why, Owner: c.Owner,
+		Delegation: c.Delegation, TTL: c.TTL, Remaining: c.TTL, Wait: c.Wait, Why: c.Why, Owner: c.Owner,
 	}}
 	if c.Free {
 		k.Session.Epoch = 0
@@ -240,17 +240,16 @@ func (t *Table) promote(freed []Scope) {
 
 func (t *Table) narrow(c *Narrow) Result {
 	k := t.claims[c.Request]
-	if k == nil || !k.Held || k.Session != c.Session || len(c.Except) > 0 && !k.Delegation {
+	if k == nil || !k.Held || k.Session.Epoch != 0 && k.Session != c.Session || k.Session.Node != c.Session.Node {
 		return deny(NotHeld)
 	}
 	scopes, except, ok := without(k.Scopes, k.Except, c.Except)
-	if !ok {
+	if !ok || len(except) > 0 && !k.Delegation {
 		return deny(NoRoom)
 	}
-	t.leave(k, c.Left)
-	if len(c.Except) == 0 {
-		return Result{}
-	}
+	t.leave(k, slices.DeleteFunc(c.Left, func(l Left) bool {
+		return !slices.ContainsFunc(c.Except, func(e Scope) bool { return e.Covers(l.Scope) })
+	}), c.Seen)
 	t.places.remove(k)
 	t.resize(k, len(scopes)-len(k.Scopes))
 	k.Scopes, k.Except, k.changed = scopes, except, true
@@ -262,7 +261,7 @@ func (t *Table) narrow(c *Narrow) Result {
 		t.tell(ClaimNarrowed, k, 0, "")
 	}
 	t.promote(c.Except)
-	return Result{}
+	return Result{Status: Done}
 }
 
 // without takes out of scopes, with what is left out of them already, also those in out. It returns what remains of both, and false where

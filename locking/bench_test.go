@@ -28,3 +28,19 @@ func BenchmarkBatch(b *testing.B) {
 		index += 2
 	}
 }
+
+// BenchmarkUse is one use under a delegation: all that an edit costs on a node that is alone.
+func BenchmarkUse(b *testing.B) {
+	q := newQuiet(b)
+	q.use(1, "src/package/file.go")
+	q.endUse(1, "src/package/file.go")
+	s, now := q.nodes[1].holder, q.nodes[1].clock()
+	scope := onePath("src/package/sub/other.go")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := s.Use(now, scope); !ok {
+			b.Fatal("not usable")
+		}
+		s.EndUse(scope)
+	}
+}

@@ -18,6 +18,7 @@ type Claim struct {
 	Held       bool  // or it waits
 	Token      Token // of what is held
 	TTL        time.Duration
+	Remaining  time.Duration // what is left of the TTL, as of the last Age
 	Wait       time.Duration
 	Why, Owner string
 }
@@ -88,6 +89,7 @@ const (
 	claimWait       = 10 // varint, ms
 	claimWhy        = 11 // bytes
 	claimOwner      = 12 // bytes
+	claimRemaining  = 24 // varint, ms
 	claimSeq        = 13 // varint; in snapshots
 	claimDesired    = 14 // bytes; 15 is a tree, the others serve none; in snapshots
 	claimChanged    = 23 // varint, 0 or 1; in snapshots
@@ -105,6 +107,7 @@ func (c *Claim) append(b []byte) []byte {
 	b = appendBool(b, claimHeld, c.Held)
 	b = appendToken(b, claimToken, c.Token)
 	b = appendDuration(b, claimTTL, c.TTL)
+	b = appendDuration(b, claimRemaining, c.Remaining)
 	b = appendDuration(b, claimWait, c.Wait)
 	b = appendText(b, claimWhy, c.Why)
 	b = appendText(b, claimOwner, c.Owner)
@@ -132,6 +135,8 @@ func (c *Claim) field(f field) error {
 		return takeToken(f, &c.Token)
 	case claimTTL:
 		return takeDuration(f, &c.TTL)
+	case claimRemaining:
+		return takeDuration(f, &c.Remaining)
 	case claimWait:
 		return takeDuration(f, &c.Wait)
 	case claimWhy:

@@ -65,6 +65,7 @@ type End struct {
 	Endings []Ending
 	Cause   Cause
 	By      string // for people: who forced it
+	Seen    uint64 // as in Narrow
 }
 
 // An Ending ends one claim.
@@ -74,16 +75,17 @@ type Ending struct {
 	Left    []Left // what the next holder has to have
 }
 
-// A Narrow takes scopes out of a delegation: what its holder gives up when it is recalled. Without Except it tells versions left behind
-// ahead of an End for which they are too many.
+// A Narrow takes scopes out of a claim: what its holder gives up when it is recalled, or the first part of a batch whose versions are too
+// many for one End. A part of a tree is taken out of a delegation only.
 type Narrow struct {
 	Request RequestID
 	Session Session // must be the holder's
 	Except  []Scope
-	Left    []Left
+	Left    []Left // within Except; others are ignored
+	Seen    uint64 // an index of the log from before it was looked up what is left: what was lost since then is not known
 }
 
-// An Age tells how much is left of claims' TTLs, so that they do not begin anew with each new leader. It never prolongs one.
+// An Age tells how much is left of claims' TTLs, so that they do not begin anew with each new leader. What is left is never more than the TTL.
 type Age struct{ Remaining []Remaining }
 
 // A Remaining is what is left of one claim's TTL.
@@ -92,13 +94,13 @@ type Remaining struct {
 	TTL     time.Duration
 }
 
-// A Raise begins a generation of tokens, if it is above the table's: for a table that is new, or was recovered.
+// A Raise begins a generation of tokens, if it is above the table's: for a table that is new, or was recovered. All sessions end.
 type Raise struct{ Generation uint64 }
 
 // A Left is what one who held a scope has left there: the version that the next holder has to have before it goes on.
 type Left struct {
 	Scope   Scope
-	Version string // opaque: a version, or the state hash of a tree; empty in a grant: nobody knows, ask every member
+	Version string // opaque: a version, or the state hash of a tree; empty: it cannot be told, and who comes next asks every member
 	Token   Token  // of the one who left it; told in a grant, ignored in a command
 }
 
@@ -107,15 +109,15 @@ type Cause uint8
 
 // The causes. Their numbers are part of the format.
 const (
-	Released Cause = 0 // by its holder, or cancelled while it waited
-	Forced   Cause = 1 // by somebody else, with force
-	Expired  Cause = 2 // its TTL is over, or its session, of which nothing was heard
-	TimedOut Cause = 3 // it has waited long enough
-	Closed   Cause = 4 // its node went, or began another session
-	Refused  Cause = 5 // it was never granted
+	Released  Cause = 0 // by its holder, or cancelled while it waited
+	Forced    Cause = 1 // by somebody else, with force
+	Expired   Cause = 2 // its TTL is over, or its session, of which nothing was heard
+	TimedOut  Cause = 3 // it has waited long enough; what is held by now stays
+	Closed    Cause = 4 // its node went, or began another session
+	Abandoned Cause = 5 // by its holder, who does not say what is left behind
 )
 
-var causeNames = [...]string{"released", "forced", "expired", "timed out", "closed", "refused"}
+var causeNames = [...]string{"released", "forced", "expired", "timed out", "closed", "abandoned"}
 
 func (c Cause) String() string {
 	if int(c) < len(causeNames) {
@@ -245,7 +247,7 @@ func (c *Acquire) checkDesired() error {
 }
 
 func (c *End) check() error {
-	if len(c.Endings) == 0 || c.Cause >= Refused {
+	if len(c.Endings) == 0 || c.Cause > Abandoned {
 		return malformed("%d endings, %v", len(c.Endings), c.Cause)
 	}
 	for _, e := range c.Endings {
@@ -260,8 +262,8 @@ func (c *End) check() error {
 }
 
 func (c *Narrow) check() error {
-	if c.Request == (RequestID{}) {
-		return malformed("narrow without request")
+	if c.Request == (RequestID{}) || len(c.Except) == 0 {
+		return malformed("narrow without request or scope")
 	}
 	if err := checkScopes(c.Except, MaxScopes); err != nil {
 		return err
@@ -302,7 +304,7 @@ func checkLeft(left []Left) error {
 		if err := l.Scope.check(); err != nil {
 			return err
 		}
-		if len(l.Version) == 0 || len(l.Version) > MaxVersion {
+		if len(l.Version) > MaxVersion {
 			return malformed("version of %d bytes", len(l.Version))
 		}
 	}

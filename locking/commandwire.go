@@ -26,6 +26,7 @@ const (
 	endEnding = 1 // repeated message
 	endCause  = 2 // varint
 	endBy     = 3 // bytes
+	endSeen   = 4 // varint
 
 	endingRequest = 1 // bytes, 16
 	endingToken   = 2 // message: token
@@ -35,6 +36,7 @@ const (
 	narrowSession = 2 // message: session
 	narrowLeft    = 3 // repeated message: left
 	narrowExcept  = 4 // repeated bytes: one path; 5: a tree; 6: a name
+	narrowSeen    = 7 // varint
 
 	ageRemaining     = 1 // repeated message
 	remainingRequest = 1 // bytes, 16
@@ -138,7 +140,7 @@ func (c *End) append(b []byte) []byte {
 	for _, e := range c.Endings {
 		b = appendMessage(b, endEnding, e.append)
 	}
-	return appendText(appendUint(b, endCause, uint64(c.Cause)), endBy, c.By)
+	return appendUint(appendText(appendUint(b, endCause, uint64(c.Cause)), endBy, c.By), endSeen, c.Seen)
 }
 
 func (e *Ending) append(b []byte) []byte {
@@ -161,6 +163,8 @@ func (c *End) field(f field) error {
 		return takeUint(f, &c.Cause)
 	case endBy:
 		return takeText(f, &c.By)
+	case endSeen:
+		return takeUint(f, &c.Seen)
 	}
 	return nil
 }
@@ -182,7 +186,7 @@ func (c *Narrow) append(b []byte) []byte {
 	for _, l := range c.Left {
 		b = appendLeft(b, narrowLeft, l)
 	}
-	return appendScopes(b, narrowExcept, c.Except...)
+	return appendUint(appendScopes(b, narrowExcept, c.Except...), narrowSeen, c.Seen)
 }
 
 func (c *Narrow) field(f field) error {
@@ -195,6 +199,8 @@ func (c *Narrow) field(f field) error {
 		return takeLeft(f, &c.Left, MaxScopes)
 	case narrowExcept, narrowExcept + 1, narrowExcept + 2:
 		return takeScope(f, narrowExcept, &c.Except, MaxScopes)
+	case narrowSeen:
+		return takeUint(f, &c.Seen)
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func TestADelegationIsNarrowedForWhoAsks(t *testing.T) {
 		t.Errorf("blocked by %+v, want a delegation", r.Blocker)
 	}
 	g.want(&Narrow{Request: id(1), Session: b, Except: []Scope{tree("docs")}}, Denied, NotHeld)
-	narrow := &Narrow{Request: id(1), Session: a, Except: []Scope{tree("docs")}, Left: []Left{leftAt(tree("docs"), "v1")}}
+	narrow := &Narrow{Request: id(1), Session: a, Except: []Scope{tree("docs")}, Left: []Left{leftAt(tree("docs"), "v1")}, Seen: 1 << 40}
 	g.want(narrow, Done, NoReason)
 	g.want(narrow, Done, NoReason) // once more, because the answer was lost
 	if got := g.scopes(2); !slices.Equal(got, []Scope{tree("docs")}) {
@@ -196,26 +196,26 @@ func TestWhatIsLeftBehindComesWithTheGrant(t *testing.T) {
 		}, onePath("d/q"), []string{"s2"}, false},
 		{"a delegation let go leaves out what it had left out", func(g *rig, a, b Session) {
 			g.apply(delegate(1, a, onePath("x")))
-			g.apply(&Narrow{Request: id(1), Session: a, Except: []Scope{tree("d")}, Left: []Left{leftAt(tree("d"), "s1")}})
+			g.apply(&Narrow{Request: id(1), Session: a, Except: []Scope{tree("d")}, Left: []Left{leftAt(tree("d"), "s1")}, Seen: 1 << 40})
 			g.apply(lock(2, b, onePath("d/p")))
 			g.apply(release(2, leftAt(onePath("d/p"), "v2")))
 			g.apply(release(1, leftAt(tree(""), "s3")))
 		}, onePath("d/p"), []string{"v2"}, false},
 		{"and is told with it", func(g *rig, a, b Session) {
 			g.apply(delegate(1, a, onePath("x")))
-			g.apply(&Narrow{Request: id(1), Session: a, Except: []Scope{tree("d")}, Left: []Left{leftAt(tree("d"), "s1")}})
+			g.apply(&Narrow{Request: id(1), Session: a, Except: []Scope{tree("d")}, Left: []Left{leftAt(tree("d"), "s1")}, Seen: 1 << 40})
 			g.apply(lock(2, b, onePath("d/p")))
 			g.apply(release(2, leftAt(onePath("d/p"), "v2")))
 			g.apply(release(1, leftAt(tree(""), "s3")))
 		}, tree(""), []string{"s3", "s1", "v2"}, false},
 		{"a delegation that expires", func(g *rig, a, b Session) {
 			g.apply(delegate(1, a, onePath("x")))
-			g.apply(&Narrow{Request: id(1), Session: a, Except: []Scope{tree("d")}, Left: []Left{leftAt(tree("d"), "s1")}})
+			g.apply(&Narrow{Request: id(1), Session: a, Except: []Scope{tree("d")}, Left: []Left{leftAt(tree("d"), "s1")}, Seen: 1 << 40})
 			g.apply(&Close{a, Expired})
 		}, onePath("y"), nil, true},
 		{"beside a delegation that expires", func(g *rig, a, b Session) {
 			g.apply(delegate(1, a, onePath("x")))
-			g.apply(&Narrow{Request: id(1), Session: a, Except: []Scope{tree("d")}, Left: []Left{leftAt(tree("d"), "s1")}})
+			g.apply(&Narrow{Request: id(1), Session: a, Except: []Scope{tree("d")}, Left: []Left{leftAt(tree("d"), "s1")}, Seen: 1 << 40})
 			g.apply(&Close{a, Expired})
 		}, onePath("d/y"), []string{"s1"}, false},
 		{"not what somebody else holds", func(g *rig, a, b Session) {

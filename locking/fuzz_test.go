@@ -23,8 +23,8 @@ func commands() []Command {
 		delegate(5, s, onePath("a"), tree("b")),
 		&Acquire{Request: id(6), Session: s, Scopes: scopes, TTL: MaxOffline, Free: true, Why: "why", Owner: "who"},
 		release(1), release(1, left...),
-		&End{Endings: []Ending{{Request: id(1), Token: Token{1, 2}}, {Request: id(2)}}, Cause: Forced, By: "me"},
-		&Narrow{Request: id(1), Session: s}, &Narrow{Request: id(1), Session: s, Except: scopes, Left: left},
+		&End{Endings: []Ending{{Request: id(1), Token: Token{1, 2}}, {Request: id(2)}}, Cause: Forced, By: "me", Seen: 7},
+		&Narrow{Request: id(1), Session: s, Except: []Scope{onePath("a")}}, &Narrow{Request: id(1), Session: s, Except: scopes, Left: left, Seen: 9},
 		&Age{}, &Age{[]Remaining{{id(1), 0}, {id(2), time.Hour}}},
 		&Raise{}, &Raise{math.MaxUint64},
 	}
@@ -139,5 +139,46 @@ func FuzzResult(f *testing.F) {
 		if again, err := DecodeResult(r.encode()); err != nil || !reflect.DeepEqual(again, r) {
 			t.Errorf("got %+v, %v; want %+v", again, err, r)
 		}
+	})
+}
+
+func TestMessagesAreWhatTheyWere(t *testing.T) {
+	for _, m := range messages() {
+		got, err := DecodeMessage(EncodeMessage(m))
+		if s, ok := m.(*State); ok && s.Session == (Session{}) {
+			continue // an empty session is written
+		}
+		if err != nil || !reflect.DeepEqual(got, m) {
+			t.Errorf("got %+v, %v; want %+v", got, err, m)
+		}
+	}
+	if m, err := DecodeMessage([]byte{0xfa, 0x01, 0}); m != nil || err != nil {
+		t.Errorf("an unknown kind: got %+v, %v; want it to be skipped", m, err)
+	}
+}
+
+// FuzzMessage has a holder and a keeper hear it, too.
+func FuzzMessage(f *testing.F) {
+	for _, m := range messages() {
+		f.Add(EncodeMessage(m))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := DecodeMessage(b)
+		if err != nil || m == nil {
+			if err != nil && !errors.Is(err, ErrFormat) {
+				t.Errorf("got %v, want ErrFormat", err)
+			}
+			return
+		}
+		again, err := DecodeMessage(EncodeMessage(m))
+		if err != nil || !reflect.DeepEqual(again, m) {
+			t.Errorf("got %+v, %v; want %+v", again, err, m)
+		}
+		h := NewHolder(nodeID(1), "h", time.Second, 0, func() RequestID { return id(1) })
+		h.Receive(0, m)
+		h.Tick(0)
+		k := NewKeeper(NewTable(nil), 0)
+		k.Receive(0, nodeID(1), m)
+		k.Tick(0)
 	})
 }

@@ -110,7 +110,7 @@ func delegate(n int, s Session, needed ...Scope) *Acquire {
 }
 
 func release(n int, left ...Left) *End {
-	return &End{Endings: []Ending{{Request: id(n), Left: left}}}
+	return &End{Endings: []Ending{{Request: id(n), Left: left}}, Seen: 1 << 40}
 }
 
 func leftAt(s Scope, version string) Left { return Left{Scope: s, Version: version} }

@@ -1,6 +1,9 @@
 package locking
 
-import "container/list"
+import (
+	"container/list"
+	"slices"
+)
 
 // A left is a version that was left behind, or, without one, that nobody can say.
 //
@@ -11,6 +14,7 @@ type left struct {
 	except []Scope // parts of the scope that it says nothing about
 	place  *place
 	item   *list.Element
+	index  uint64 // of the log, at which it was noted
 	marked uint64 // the last grant that has been told it
 }
 
@@ -31,11 +35,22 @@ func slot(k ScopeKind) int {
 	return 0
 }
 
-// note remembers l, in the place of all that was known of its scope but for the parts in except.
-func (ls *lefts) note(l Left, except []Scope) {
+// lostSince tells whether something of which s is a part was lost after an index of the log.
+func (ls *lefts) lostSince(s Scope, index uint64) (lost bool) {
+	consider := func(l *left) {
+		lost = lost || l != nil && l.Version == "" && l.index > index && l.covers(s)
+	}
+	ls.above(s, consider)
+	return lost
+}
+
+// note remembers l, at an index of the log, in the place of all that was known of its scope but for the parts in except, and for what was
+// lost after the index seen, of which l cannot tell.
+func (ls *lefts) note(l Left, except []Scope, index, seen uint64) {
+	var kept []*left
 	if at := ls.places.find(l.Scope); at != nil {
 		if l.Scope.Kind == Tree {
-			ls.forgetBelow(at, except)
+			kept = ls.forgetBelow(at, except, seen)
 		}
 		if old := at.left[slot(l.Scope.Kind)]; old != nil {
 			ls.forget(old)
@@ -44,13 +59,21 @@ func (ls *lefts) note(l Left, except []Scope) {
 	at := ls.places.make(l.Scope) // only now: forgetting drops places
 	// A copy, so that the version does not keep the whole command in memory that it came in.
 	l.Scope.Path, l.Version = clone(l.Scope.Path), clone(l.Version)
-	n := &left{Left: l, except: except, place: at}
+	n := &left{Left: l, except: except, place: at, index: index}
 	n.item = ls.order.PushBack(n)
 	at.left[slot(l.Scope.Kind)] = n
 	at.count(0, 0, 1)
+	for _, k := range kept {
+		ls.order.MoveToBack(k.item)
+	}
 	for ls.bytes += n.size(); ls.order.Len() > maxLefts || ls.bytes > maxLeftBytes; {
 		ls.forget(ls.order.Front().Value.(*left))
 	}
+}
+
+// covers tells whether l is about all of s, save parts of it.
+func (l *left) covers(s Scope) bool {
+	return l.Scope.Covers(s) && !slices.ContainsFunc(l.except, func(e Scope) bool { return e.Covers(s) })
 }
 
 func clone(s string) string { return string([]byte(s)) }
@@ -63,8 +86,9 @@ func (ls *lefts) forget(l *left) {
 	ls.places.drop(l.place)
 }
 
-// forgetBelow forgets what is known of at's path and of all below it, but for what overlaps except.
-func (ls *lefts) forgetBelow(at *place, except []Scope) {
+// forgetBelow forgets what is known of at's path and of all below it, but for what overlaps except. It returns what it kept because it was lost
+// after the index seen.
+func (ls *lefts) forgetBelow(at *place, except []Scope, seen uint64) (lost []*left) {
 	var all []*left
 	at.lefts(func(l *left) { all = append(all, l) })
 	for _, l := range all {
@@ -72,18 +96,24 @@ func (ls *lefts) forgetBelow(at *place, except []Scope) {
 		for _, e := range except {
 			kept = kept || e.Overlaps(l.Scope)
 		}
-		if !kept {
+		switch {
+		case kept:
+		case l.Version == "" && l.index > seen:
+			lost = append(lost, l)
+		default:
 			ls.forget(l)
 		}
 	}
+	return lost
 }
 
+// lefts calls each with what is known of this place and of all below it, the wider scope first.
 func (at *place) lefts(each func(*left)) {
 	if at.leftBelow == 0 {
 		return
 	}
-	for _, l := range at.left {
-		if l != nil {
+	for k := len(at.left) - 1; k >= 0; k-- {
+		if l := at.left[k]; l != nil {
 			each(l)
 		}
 	}
@@ -98,8 +128,11 @@ func (ls *lefts) tell(g *Grant, scopes, except []Scope) {
 	t := &telling{Grant: g, mark: ls.grants}
 	for _, s := range scopes {
 		ls.tellCover(t, s)
+		if s.Kind != Tree {
+			continue
+		}
 		at := ls.places.find(s)
-		if at == nil || s.Kind != Tree {
+		if at == nil {
 			continue
 		}
 		at.lefts(func(l *left) {
@@ -131,32 +164,31 @@ func (ls *lefts) tellCover(t *telling, s Scope) {
 // cover returns the newest left that is about all of s, save parts of it; nil: none.
 func (ls *lefts) cover(s Scope) (found *left) {
 	consider := func(l *left) {
-		if l == nil || !l.Scope.Covers(s) {
-			return
+		if l != nil && l.covers(s) {
+			found = l // the deeper, the newer
 		}
-		for _, e := range l.except {
-			if e.Covers(s) {
-				return
-			}
-		}
-		found = l // the deeper, the newer
 	}
+	ls.above(s, consider)
+	return found
+}
+
+// above calls each with what is known of the scope s and of the trees around it, the outermost first; nil among them is nothing known.
+func (ls *lefts) above(s Scope, each func(*left)) {
 	if s.Kind == Name {
 		if at := ls.places.find(s); at != nil {
-			consider(at.left[0])
+			each(at.left[0])
 		}
-		return found
+		return
 	}
 	at := &ls.places.root
-	consider(at.left[1])
+	each(at.left[1])
 	for name, rest := cutName(s.Path); name != ""; name, rest = cutName(rest) {
 		if at = at.child(name); at == nil || at.leftBelow == 0 {
-			return found
+			return
 		}
-		consider(at.left[1])
-		consider(at.left[0])
+		each(at.left[1])
+		each(at.left[0])
 	}
-	return found
 }
 
 // A telling is a grant that is being filled in.

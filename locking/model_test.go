@@ -147,6 +147,9 @@ func (p *play) step() {
 	case k < 8 && len(p.model.claims) > 0:
 		c := p.model.claims[p.r.IntN(len(p.model.claims))]
 		cause := Cause(p.r.IntN(4))
+		if cause == TimedOut && c.held {
+			cause = Forced
+		}
 		p.apply(&End{Endings: []Ending{{Request: c.Request, Left: p.lefts(c)}}, Cause: cause})
 		p.model.claims = slices.DeleteFunc(p.model.claims, func(o *modelClaim) bool { return o == c })
 		p.model.settle()
@@ -178,7 +181,7 @@ func (p *play) narrowOne(c *modelClaim) {
 	all := allScopes()
 	s := all[p.r.IntN(len(all))]
 	r := p.apply(&Narrow{Request: c.Request, Session: c.Session, Except: []Scope{s}})
-	if (r.Status == Done) != (c.held && c.Delegation) && r.Reason != NoRoom {
+	if (r.Status == Done) != c.held && r.Reason != NoRoom {
 		p.t.Fatalf("narrow %v by %v: %+v", c, s, r)
 	}
 	if r.Status != Done {

@@ -17,10 +17,10 @@ type Status uint8
 
 // The statuses. Their numbers are part of the format.
 const (
-	Done    Status = 0 // of all but Acquire
-	Granted Status = 1
-	Queued  Status = 2
-	Denied  Status = 3
+	Done    Status = 1 // of all but Acquire
+	Granted Status = 2
+	Queued  Status = 3
+	Denied  Status = 4
 )
 
 // A Reason says why a command was refused.
@@ -36,7 +36,7 @@ const (
 	Invalid    Reason = 5 // no command that this table knows
 	TableFull  Reason = 6 // the node, or all, have too many claims
 	NotHeld    Reason = 7 // no such claim, or not under this token, or not in this session
-	NoRoom     Reason = 8 // MaxExcept scopes are left out of the delegation already: it has to be let go
+	NoRoom     Reason = 8 // no more can be left out of it: it has to be let go
 	OutOfOrder Reason = 9 // the index of the log is not above the last one
 )
 
@@ -104,6 +104,9 @@ func DecodeResult(b []byte) (*Result, error) {
 	err := malformed("%d bytes", len(b))
 	if len(b) <= MaxResult {
 		err = fields(string(b), r.field)
+	}
+	if err == nil && (r.Status < Done || r.Status > Denied || (r.Grant != nil) != (r.Status == Granted)) {
+		err = malformed("status %d", r.Status)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("decode result of a lock command: %w", err)

@@ -30,6 +30,7 @@ const (
 
 	keptLeft   = 1 // message: left
 	keptExcept = 2 // repeated bytes: one path; 3: a tree; 4: a name
+	keptIndex  = 5 // varint
 
 	finishedRequest = 1 // bytes, 16
 	finishedReason  = 2 // varint
@@ -54,7 +55,8 @@ func (t *Table) Snapshot() []byte {
 	for at := t.lefts.order.Front(); at != nil; at = at.Next() {
 		l := at.Value.(*left)
 		b = appendMessage(b, snapLeft, func(b []byte) []byte {
-			return appendScopes(appendLeft(b, keptLeft, l.Left), keptExcept, l.except...)
+			b = appendScopes(appendLeft(b, keptLeft, l.Left), keptExcept, l.except...)
+			return appendUint(b, keptIndex, l.index)
 		})
 	}
 	for _, id := range t.finished.order[t.finished.begin:] {
@@ -170,12 +172,15 @@ func (c *claim) field(f field) error {
 func (r *restoring) takeLeft(f field) error {
 	var kept []Left
 	var except []Scope
+	var index uint64
 	err := takeMessage(f, func(f field) error {
 		switch f.number {
 		case keptLeft:
 			return takeLeft(f, &kept, 1)
 		case keptExcept, keptExcept + 1, keptExcept + 2:
 			return takeScope(f, keptExcept, &except, MaxExcept)
+		case keptIndex:
+			return takeUint(f, &index)
 		}
 		return nil
 	})
@@ -192,7 +197,7 @@ func (r *restoring) takeLeft(f field) error {
 		err = checkScopes(except, MaxExcept)
 	}
 	if err == nil {
-		r.lefts.note(kept[0], except)
+		r.lefts.note(kept[0], except, index, ^uint64(0))
 	}
 	return err
 }

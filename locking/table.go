@@ -50,7 +50,7 @@ const (
 	ClaimGranted             // at once, or after a wait
 	ClaimNarrowed            // a delegation leaves out more
 	ClaimEnded
-	ClaimAged     // less is left of its TTL
+	ClaimAged     // what is left of its TTL was told
 	TableRestored // all of it was replaced
 )
 
@@ -108,10 +108,27 @@ func (t *Table) apply(index uint64, command []byte) Result {
 	case *Age:
 		return t.age(c)
 	case *Raise:
-		t.generation = max(t.generation, c.Generation)
-		return Result{}
+		return t.raise(c)
 	}
 	return deny(Invalid)
+}
+
+// raise begins a generation. What the table says may be older than what its nodes have seen, where it was recovered: so all sessions begin
+// anew, and nobody knows what was left behind. Free claims stay, as old as their tokens.
+func (t *Table) raise(c *Raise) Result {
+	if c.Generation <= t.generation {
+		return Result{Status: Done}
+	}
+	t.generation = c.Generation
+	for _, o := range t.sortedOwners() {
+		if o.epoch != 0 {
+			t.endSession(o, Closed)
+		}
+	}
+	for at := t.lefts.order.Front(); at != nil; at = t.lefts.order.Front() {
+		t.lefts.forget(at.Value.(*left))
+	}
+	return Result{Status: Done}
 }
 
 func deny(r Reason) Result { return Result{Status: Denied, Reason: r} }
@@ -139,7 +156,7 @@ func (t *Table) open(c *Open) Result {
 	epoch := c.epoch()
 	o := t.owners[c.Node]
 	if o != nil && o.epoch == epoch {
-		return Result{Epoch: epoch}
+		return Result{Status: Done, Epoch: epoch}
 	}
 	if r, ok := t.finished.reasons[c.Request]; ok {
 		return deny(r)
@@ -157,7 +174,7 @@ func (t *Table) open(c *Open) Result {
 	o.host, o.epoch, o.length = strings.Clone(c.Host), epoch, c.Length
 	t.finished.add(c.Request, Over)
 	t.tellSession(SessionOpened, o, 0)
-	return Result{Epoch: epoch}
+	return Result{Status: Done, Epoch: epoch}
 }
 
 // epoch returns the epoch of the session that c opens, wherever that is done.
@@ -175,7 +192,7 @@ func (t *Table) close(c *Close) Result {
 		return deny(NoSession)
 	}
 	t.endSession(o, c.Cause)
-	return Result{}
+	return Result{Status: Done}
 }
 
 // endSession ends o's session, the claims that are bound to it, and all for which it waits: nobody would hear of them.
@@ -202,19 +219,19 @@ func (t *Table) dropOwner(o *owner) {
 
 func (t *Table) end(c *End) Result {
 	var freed []Scope
-	r := Result{}
+	r := Result{Status: Done}
 	for _, e := range c.Endings {
 		k := t.claims[e.Request]
 		if k == nil {
 			t.finished.add(e.Request, Over)
 			continue
 		}
-		if e.Token != (Token{}) && (!k.Held || k.Token != e.Token) {
+		if e.Token != (Token{}) && (!k.Held || k.Token != e.Token) || c.Cause == TimedOut && k.Held {
 			r = deny(NotHeld)
 			continue
 		}
 		freed = append(freed, k.Scopes...)
-		t.leave(k, e.Left)
+		t.leave(k, e.Left, c.Seen)
 		t.finish(k, c.Cause, c.By)
 		t.dropOwner(k.owner)
 	}
@@ -222,8 +239,8 @@ func (t *Table) end(c *End) Result {
 	return r
 }
 
-// leave notes what the holder of c leaves behind.
-func (t *Table) leave(c *claim, left []Left) {
+// leave notes what the holder of c leaves behind, as of an index that it had seen.
+func (t *Table) leave(c *claim, left []Left, seen uint64) {
 	if !c.Held || c.Mode != Exclusive {
 		return
 	}
@@ -232,7 +249,10 @@ func (t *Table) leave(c *claim, left []Left) {
 			continue
 		}
 		l.Token = c.Token
-		t.lefts.note(l, within(c.Except, l.Scope))
+		if t.lefts.lostSince(l.Scope, seen) {
+			l.Version = "" // what was lost may be newer
+		}
+		t.lefts.note(l, within(c.Except, l.Scope), t.index, seen)
 	}
 }
 
@@ -276,7 +296,7 @@ func (t *Table) finish(c *claim, cause Cause, by string) {
 	}
 	if c.Held && c.Mode == Exclusive && cause != Released {
 		for _, s := range c.Scopes {
-			t.lefts.note(Left{Scope: s, Token: c.Token}, within(c.Except, s))
+			t.lefts.note(Left{Scope: s, Token: c.Token}, within(c.Except, s), t.index, t.index)
 		}
 	}
 	t.finished.add(c.Request, Over)
@@ -286,10 +306,10 @@ func (t *Table) finish(c *claim, cause Cause, by string) {
 func (t *Table) age(c *Age) Result {
 	for _, r := range c.Remaining {
 		k := t.claims[r.Request]
-		if k != nil && k.Held && r.TTL < k.TTL {
-			k.TTL = max(r.TTL, time.Millisecond)
+		if k != nil && k.Held && k.TTL > 0 {
+			k.Remaining = min(max(r.TTL, time.Millisecond), k.TTL)
 			t.tell(ClaimAged, k, 0, "")
 		}
 	}
-	return Result{}
+	return Result{Status: Done}
 }

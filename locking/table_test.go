@@ -149,6 +149,8 @@ func TestRaftLockL2NoTwoGrantsShareAToken(t *testing.T) {
 	}
 	g.want(&Raise{Generation: 7}, Done, NoReason)
 	g.want(&Raise{Generation: 3}, Done, NoReason)
+	g.want(lock(22, a, onePath("x")), Denied, NoSession)
+	a = g.session(1)
 	if r := g.want(lock(21, a, onePath("x")), Granted, NoReason); r.Grant.Token.Generation != 7 {
 		t.Errorf("token %v, want one of generation 7", r.Grant.Token)
 	}
@@ -187,13 +189,14 @@ func TestRaftLockL4DurationsDoNotShift(t *testing.T) {
 	k.TTL, k.Free = 7*24*time.Hour, true
 	g.want(k, Granted, NoReason)
 	g.want(&Age{[]Remaining{{id(1), time.Hour}, {id(99), time.Hour}}}, Done, NoReason)
-	g.want(&Age{[]Remaining{{id(1), 2 * time.Hour}}}, Done, NoReason)
+	g.want(lock(2, g.session(2), onePath("q")), Granted, NoReason) // has no TTL to age
+	g.want(&Age{[]Remaining{{id(2), time.Hour}}}, Done, NoReason)
 	for range 3 {
 		if err := g.table.Restore(g.table.Snapshot()); err != nil {
 			t.Fatal(err)
 		}
-		if c, _ := g.table.Claim(id(1)); c.TTL != time.Hour {
-			t.Fatalf("TTL %v, want 1h", c.TTL)
+		if c, _ := g.table.Claim(id(1)); c.Remaining != time.Hour || c.TTL != k.TTL {
+			t.Fatalf("TTL %v, %v left, want 1h left", c.TTL, c.Remaining)
 		}
 	}
 }
@@ -204,7 +207,7 @@ func TestRaftLockL5FailedCommandsAdvanceTheIndex(t *testing.T) {
 	a := g.session(1)
 	before := g.table.Index()
 	g.want(lock(1, Session{nodeID(9), 3}, onePath("p")), Denied, NoSession)
-	g.want(&Narrow{Request: id(5), Session: a}, Denied, NotHeld)
+	g.want(&Narrow{Request: id(5), Session: a, Except: []Scope{tree("")}}, Denied, NotHeld)
 	for _, b := range [][]byte{nil, {1}, []byte("nonsense"), {0x3a, 0x01, 0xff}} {
 		if r := g.applyBytes(b); r.Status != Denied || r.Reason != Invalid {
 			t.Errorf("%x: got %+v, want it to be called malformed", b, r)
