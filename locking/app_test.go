@@ -343,10 +343,7 @@ func TestSimulation(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, seed, simVoters+int(seed%4), true)
-			w.run(2 * time.Minute)
-			for _, s := range w.nodes {
-				s.app.stopped = true
-			}
+			w.run(time.Minute)
 			w.settle()
 			w.judge.verdict()
 			steps := 0

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-var tableRuns = flag.Int("table-runs", 40, "seeded runs of the table against its model")
+var tableRuns = flag.Int("table-runs", 20, "seeded runs of the table against its model")
 
 // A model is the table's rules once more, as plainly as they can be put: one list of claims, and every pair is looked at.
 type model struct {
@@ -98,15 +98,6 @@ func (m *model) grant(c *modelClaim) {
 	if best != (Scope{}) {
 		c.scopes = []Scope{best}
 	}
-}
-
-func (m *model) find(id RequestID) *modelClaim {
-	for _, c := range m.claims {
-		if c.Request == id {
-			return c
-		}
-	}
-	return nil
 }
 
 // A play is one random run of the table and the model.
