@@ -25,7 +25,7 @@ var imports = map[string][]string{
 	"bench/compare": nil,
 	"bench/far":     nil,
 	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica", "service"},
-	"node":          {"control", "discover", "members", "merkle", "replica", "syncproto/sshconn"},
+	"node":          {"control", "discover", "locking", "locking/desk", "members", "merkle", "replica", "syncproto/sshconn"},
 	"replica": {
 		"audit", "beneath", "control", "ignore", "index", "members", "merkle", "reconcile", "syncproto", "syncproto/sshconn",
 		"textmerge", "watcher",
@@ -37,11 +37,13 @@ var imports = map[string][]string{
 	"beneath":           nil,
 	"fusefs/foldtest":   nil, // for tests alone: no other package may import it
 	"ignore":            nil,
-	"locking/quorum":    nil,
 	"control":           nil,
 	"discover":          nil,
 	"control/locktest":  {"control"}, // for tests alone, as foldtest
 	"examples/payment":  nil,
+	"locking":           nil,
+	"locking/desk":      {"locking", "locking/quorum"},
+	"locking/quorum":    nil,
 	"members":           nil,
 	"merkle":            nil,
 	"service":           nil,
@@ -65,16 +67,16 @@ var libraries = map[string][]string{
 	"golang.org/x/crypto/ssh":                       {"syncproto/sshconn"},
 	"golang.org/x/net":                              {"discover"},
 	"golang.org/x/sync/errgroup":                    {"cmd/resonate", "node"},
-	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "bench/far", "control", "fusefs/foldtest", "replica", "service", "syncproto/sshconn"},
+	"golang.org/x/sys/unix":                         {"beneath", "bench/compare", "bench/far", "control", "fusefs/foldtest", "locking/desk", "replica", "service", "syncproto/sshconn"},
 	"golang.org/x/term":                             {"cmd/resonate"},
 	"golang.org/x/text":                             {"fusefs/foldtest"},
 	"golang.org/x/time/rate":                        {"syncproto/sshconn"},
-	"google.golang.org/protobuf/encoding/protowire": {"index", "locking/quorum", "members", "merkle", "syncproto"},
+	"google.golang.org/protobuf/encoding/protowire": {"index", "locking", "locking/quorum", "members", "merkle", "syncproto"},
 }
 
 // pure are the packages that decide and do not act; impure is what they therefore cannot need.
 var (
-	pure   = []string{"ignore", "merkle", "reconcile", "textmerge"}
+	pure   = []string{"ignore", "locking", "merkle", "reconcile", "textmerge"}
 	impure = []string{"context", "io/fs", "log", "log/slog", "math/rand", "math/rand/v2", "net", "os", "path/filepath", "syscall"}
 )
 

@@ -1,0 +1,46 @@
+package locking
+
+import (
+	"fmt"
+	"testing"
+)
+
+// BenchmarkBatch applies one command that locks 10,000 paths, and the one that releases them.
+func BenchmarkBatch(b *testing.B) {
+	var scopes []Scope
+	for i := range 10000 {
+		scopes = append(scopes, onePath(fmt.Sprintf("src/package%03d/file%02d.go", i/100, i%100)))
+	}
+	table := NewTable(nil)
+	open := &Open{Request: id(1), Node: nodeID(1), Length: MinLength}
+	r, err := DecodeResult(table.Apply(1, encode(b, open)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := Session{open.Node, r.Epoch}
+	index := uint64(2)
+	for n := 10; b.Loop(); n++ {
+		c := encode(b, lock(n, s, scopes...))
+		if r, err := DecodeResult(table.Apply(index, c)); err != nil || r.Status != Granted {
+			b.Fatalf("%+v, %v", r, err)
+		}
+		table.Apply(index+1, encode(b, release(n)))
+		index += 2
+	}
+}
+
+// BenchmarkUse is one use under a delegation: all that an edit costs on a node that is alone.
+func BenchmarkUse(b *testing.B) {
+	q := newQuiet(b)
+	q.use(1, "src/package/file.go")
+	q.endUse(1, "src/package/file.go")
+	s, now := q.nodes[1].holder, q.nodes[1].clock()
+	scope := onePath("src/package/sub/other.go")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := s.Use(now, scope); !ok {
+			b.Fatal("not usable")
+		}
+		s.EndUse(scope)
+	}
+}
