@@ -27,6 +27,7 @@ const (
 	kindNarrow  commandKind = 5
 	kindAge     commandKind = 6
 	kindRaise   commandKind = 7
+	kindExtend  commandKind = 8
 )
 
 // An Open begins a session of a node, and ends the one that it had. The result has its epoch.
@@ -142,6 +143,8 @@ func newCommand(k commandKind) Command {
 		return new(Age)
 	case kindRaise:
 		return new(Raise)
+	case kindExtend:
+		return new(Extend)
 	}
 	return nil
 }

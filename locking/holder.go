@@ -92,6 +92,7 @@ type Event struct {
 	Result  *Result // of Got, Waiting and Refusal
 	Cause   Cause   // of Lost
 	Scopes  []Scope // of Give: what is given up
+	By      string  // of Lost: who forced it, and why
 }
 
 // An EventKind says what happened to a request or to the session.
@@ -106,6 +107,7 @@ const (
 	Give                         // its scopes are asked back, and not in use: Give is to be called with what is left behind
 	SessionSure                  // the leader was heard: what is held may be counted on
 	SessionLost                  // the session is over, and with it what was bound to it
+	Extended                     // its TTL has begun anew
 )
 
 // NewHolder returns the holder of a node that has no session yet. newID makes IDs that nobody else makes.
@@ -314,10 +316,10 @@ func (h *Holder) Force(now time.Duration, id RequestID, token Token, by string) 
 	return nil
 }
 
-// Renew asks that the TTL of a claim begin anew. It is not repeated by itself.
-func (h *Holder) Renew(now time.Duration, id RequestID) {
+// Renew asks that the TTL of a claim begin anew, or another one, unless ttl is 0; Extended tells that it has. It is not repeated by itself.
+func (h *Holder) Renew(now time.Duration, id RequestID, ttl time.Duration) {
 	h.now = now
-	h.send(&Renew{h.next(), id})
+	h.send(&Renew{h.next(), id, ttl})
 }
 
 // Close ends the session. What is held should have been unlocked, with what it leaves behind.

@@ -271,7 +271,7 @@ func TestATTLEndsALockAndARenewalDoesNot(t *testing.T) {
 	for range 5 {
 		q.run(time.Second)
 		s := q.nodes[1]
-		s.holder.Renew(s.clock(), id)
+		s.holder.Renew(s.clock(), id, 0)
 		s.flush()
 	}
 	if !q.valid(1, id) || q.valid(2, next) {
@@ -426,8 +426,8 @@ func messages() []Message {
 	s := Session{nodeID(1), 5}
 	return []Message{
 		&Request{}, &Request{1, []byte("c")}, &Answer{}, &Answer{1, 2, []byte("r")}, &KeepAlive{}, &KeepAlive{1, s, 3},
-		&Alive{}, &Alive{1, s, true}, &Renew{}, &Renew{1, id(2)}, &Renewed{}, &Renewed{1, id(2), time.Hour},
-		&Told{}, &Told{id(1), 2, 3, time.Second, []byte("r")}, &Gone{}, &Gone{id(1), Token{1, 2}, Forced},
+		&Alive{}, &Alive{1, s, true}, &Renew{}, &Renew{1, id(2), time.Hour}, &Renewed{}, &Renewed{1, id(2), time.Hour},
+		&Told{}, &Told{id(1), 2, 3, time.Second, []byte("r")}, &Gone{}, &Gone{id(1), Token{1, 2}, Forced, "b: why"},
 		&Recall{}, &Recall{id(1), Token{1, 2}, []Scope{tree(""), onePath("a")}},
 		&State{}, &State{s, 9, []ClaimState{{Request: id(1), Token: Token{1, 2}}, {Request: id(2), Free: []Scope{named("n")}}}},
 	}

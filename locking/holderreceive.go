@@ -113,7 +113,7 @@ func (h *Holder) granted(k *holding, res *Result, deadline time.Duration) {
 	if k.TTL > 0 {
 		k.deadline, k.free = max(deadline, 1), k.Free
 		if deadline < h.now+k.TTL/2 {
-			h.Renew(h.now, k.Request) // it has waited: its time begins when this node knows of it
+			h.Renew(h.now, k.Request, 0) // it has waited: its time begins when this node knows of it
 		}
 	}
 	if k.Delegation {
@@ -229,7 +229,13 @@ func (h *Holder) renewed(m *Renewed) {
 		h.lose(k, Expired)
 		return
 	}
-	k.deadline, k.free = max(k.deadline, at+m.TTL), k.Free
+	if m.TTL == k.TTL {
+		k.deadline = max(k.deadline, at+m.TTL)
+	} else { // there may be less of it now
+		k.deadline, k.TTL = at+m.TTL, m.TTL
+	}
+	k.free = k.Free
+	h.tell(Event{What: Extended, Request: k.Request})
 }
 
 func (h *Holder) lose(k *holding, cause Cause) {
@@ -262,6 +268,7 @@ func (h *Holder) gone(m *Gone) {
 	case k == nil:
 	case k.token != (Token{}) && k.token == m.Token:
 		h.lose(k, m.Cause)
+		h.events[len(h.events)-1].By = m.By
 	case k.token == (Token{}):
 		h.drop(k)
 		h.tell(Event{What: Refusal, Request: k.Request, Result: &Result{Status: Denied, Reason: Over}, Cause: m.Cause})

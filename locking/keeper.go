@@ -263,6 +263,12 @@ func (k *Keeper) renew(from NodeID, m *Renew) {
 		k.send(from, &Renewed{Number: m.Number, Request: m.Request}, true)
 		return
 	}
+	if m.TTL != 0 && m.TTL != c.TTL {
+		t.deadline = max(t.deadline, k.now+full(m.TTL))
+		k.renewals[m.Request] = asked{from, m.Number}
+		k.propose(&Extend{m.Request, m.TTL}, asked{})
+		return
+	}
 	t.deadline = k.now + full(c.TTL)
 	if c.Remaining == c.TTL {
 		k.send(from, &Renewed{m.Number, m.Request, c.TTL}, true)
@@ -336,7 +342,7 @@ func (k *Keeper) follow(c Change) {
 		delete(k.waits, id)
 		delete(k.renewals, id)
 		if c.Cause != Released && c.Cause != Abandoned || c.Claim.Session.Epoch == 0 {
-			k.send(node, &Gone{id, c.Claim.Token, c.Cause}, false)
+			k.send(node, &Gone{id, c.Claim.Token, c.Cause, c.By}, false)
 		}
 	}
 }
@@ -374,6 +380,7 @@ func (k *Keeper) aged(id RequestID) {
 	}
 	delete(k.renewals, id)
 	if t != nil && t.proposed == 0 {
+		t.deadline = k.now + full(c.TTL)
 		k.send(a.node, &Renewed{a.number, id, c.TTL}, true)
 	}
 }

@@ -63,10 +63,11 @@ type Alive struct {
 	Over    bool // there is no such session
 }
 
-// A Renew begins a claim's TTL anew.
+// A Renew begins a claim's TTL anew, or another one.
 type Renew struct {
 	Number  uint64
 	Request RequestID
+	TTL     time.Duration // 0: as it was
 }
 
 // A Renewed answers a Renew.
@@ -90,6 +91,7 @@ type Gone struct {
 	Request RequestID
 	Token   Token // of what was held; zero: it waited
 	Cause   Cause
+	By      string // of Forced: who did it, and why
 }
 
 // A Recall asks for parts of a delegation back.
@@ -134,7 +136,7 @@ const (
 	aliveOver    = 3 // varint, 0 or 1
 
 	renewRequest = 2 // bytes, 16
-	renewedTTL   = 3 // varint, ms
+	renewedTTL   = 3 // varint, ms; of both
 
 	toldRequest   = 2 // bytes, 16
 	toldIndex     = 3 // varint
@@ -144,6 +146,7 @@ const (
 	goneRequest = 2 // bytes, 16
 	goneToken   = 3 // message: token
 	goneCause   = 4 // varint
+	goneBy      = 5 // bytes
 
 	recallRequest = 2 // bytes, 16
 	recallToken   = 3 // message: token
@@ -291,7 +294,8 @@ func (m *Alive) field(f field) error {
 }
 
 func (m *Renew) append(b []byte) []byte {
-	return appendID(appendUint(b, numberField, m.Number), renewRequest, m.Request)
+	b = appendID(appendUint(b, numberField, m.Number), renewRequest, m.Request)
+	return appendDuration(b, renewedTTL, m.TTL)
 }
 
 func (m *Renew) field(f field) error {
@@ -300,6 +304,8 @@ func (m *Renew) field(f field) error {
 		return takeUint(f, &m.Number)
 	case renewRequest:
 		return takeID(f, &m.Request)
+	case renewedTTL:
+		return takeDuration(f, &m.TTL)
 	}
 	return nil
 }
@@ -346,7 +352,7 @@ func (m *Told) field(f field) error {
 
 func (m *Gone) append(b []byte) []byte {
 	b = appendToken(appendID(b, goneRequest, m.Request), goneToken, m.Token)
-	return appendUint(b, goneCause, uint64(m.Cause))
+	return appendText(appendUint(b, goneCause, uint64(m.Cause)), goneBy, m.By)
 }
 
 func (m *Gone) field(f field) error {
@@ -357,6 +363,8 @@ func (m *Gone) field(f field) error {
 		return takeToken(f, &m.Token)
 	case goneCause:
 		return takeUint(f, &m.Cause)
+	case goneBy:
+		return takeText(f, &m.By)
 	}
 	return nil
 }

@@ -109,6 +109,8 @@ func (t *Table) apply(index uint64, command []byte) Result {
 		return t.age(c)
 	case *Raise:
 		return t.raise(c)
+	case *Extend:
+		return t.extend(c)
 	}
 	return deny(Invalid)
 }

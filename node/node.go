@@ -21,6 +21,8 @@ import (
 
 	"resonate/control"
 	"resonate/discover"
+	"resonate/locking"
+	"resonate/locking/desk"
 	"resonate/members"
 	"resonate/replica"
 	"resonate/syncproto/sshconn"
@@ -48,6 +50,8 @@ type Node struct {
 	invitation members.Invitation
 	seen       *seen
 	tickets    tickets
+	desk       *desk.Desk
+	locks      *Locker
 	changed    chan struct{} // the set of members has changed, or this node's addresses may have
 
 	mu    sync.Mutex
@@ -61,9 +65,12 @@ var _ control.Cluster = (*Node)(nil)
 // Open claims the folder, makes this node known to the other daemons of its user, and listens.
 func Open(o Options) (_ *Node, err error) {
 	n := &Node{o: o, peers: o.Peers, changed: make(chan struct{}, 1), trust: sshconn.TrustFile{Path: filepath.Join(o.ConfigHome, "resonate", "trusted_keys")}}
-	n.o.Folder.Network, n.o.Folder.MembersChanged, n.o.Folder.Resumed = n.network, n.wake, n.resumed
+	n.o.Folder.Network, n.o.Folder.MembersChanged, n.o.Folder.Resumed, n.o.Folder.Met = n.network, n.wake, n.resumed, n.met
 	if n.replica, err = replica.Open(n.o.Folder); err != nil {
 		return nil, err
+	}
+	if err := n.openDesk(); err != nil {
+		return nil, errors.Join(err, n.Close())
 	}
 	if err := n.connect(); err != nil {
 		return nil, errors.Join(err, n.Close())
@@ -113,7 +120,7 @@ func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var parts errgroup.Group
-	runs := []func(context.Context) error{n.replica.Run, n.mesh.Load().Run, n.keep}
+	runs := []func(context.Context) error{n.replica.Run, n.mesh.Load().Run, n.keep, n.desk.Run}
 	if n.o.Discover {
 		runs = append(runs, n.discover)
 	}
@@ -131,6 +138,9 @@ func (n *Node) Close() error {
 	var err error
 	if n.endpoint != nil {
 		err = n.endpoint.Close()
+	}
+	if n.desk != nil {
+		err = errors.Join(err, n.desk.Close())
 	}
 	n.replica.Close()
 	return err
@@ -258,6 +268,7 @@ func (n *Node) dialMembers() {
 		case m.ID == own:
 		case m.Forgotten:
 			mesh.Drop(meshID(m.Key), n.replica.Refuses(m.ID))
+			n.desk.Forget(locking.NodeID(m.ID))
 		default:
 			near := n.foundAt(discover.Key(m.Key)) // what was heard a moment ago goes before what was told once
 			targets = append(targets, sshconn.Target{ID: meshID(m.Key), Addresses: slices.Concat(near, m.Addresses)})

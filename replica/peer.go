@@ -110,6 +110,9 @@ func (r *Replica) serve(ctx context.Context, p *peer, hello *syncproto.Hello) er
 		r.workers.Go(func() { r.fetchFrom(p.jobs, p.open) })
 	}
 	r.workers.Go(func() { r.serveBlocks(ctx, p) })
+	if r.o.Met != nil {
+		r.workers.Go(func() { r.o.Met(ctx, p.link) })
+	}
 	r.workers.Go(func() { r.announceFrom(ctx, p) })
 	stop := make(chan struct{})
 	r.workers.Go(func() { // the queue to the peer has room again

@@ -42,6 +42,7 @@ type Options struct {
 	StateHome      string                                       // $XDG_STATE_HOME
 	RuntimeDir     string                                       // $XDG_RUNTIME_DIR, or ""
 	Network        func() (listen string, peers []control.Peer) // for the status; nil: none
+	Met            func(ctx context.Context, link Link)         // called when a session was accepted, on a goroutine of its own; must return when ctx ends; nil: nothing
 	Resumed        func()                                       // called when a pause has ended; must not block; nil: nothing
 	MembersChanged func()                                       // called by the loop when the set of members has changed; must not block; nil: nothing
 	Log            *slog.Logger

@@ -10,5 +10,5 @@ import (
 // nothing to add.
 var instrument = func(*replica.Options) error { return nil }
 
-// lockerOf returns what a node offers of the cluster's locks; nil: nothing. The test binary has it return a table in memory.
-var lockerOf = func(*node.Node) control.Locker { return nil }
+// lockerOf returns what a node offers of the cluster's locks. The test binary can have it return a table in memory.
+var lockerOf = func(n *node.Node) control.Locker { return n.Locks() }

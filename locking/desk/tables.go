@@ -1,0 +1,244 @@
+package desk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"resonate/locking"
+	"resonate/locking/quorum"
+)
+
+// A meeting is what a member has told of its table.
+type meeting struct {
+	id     locking.NodeID
+	theirs standing
+}
+
+// standsOtherwise takes note of what became of this node's table, and tells the members.
+func (d *Desk) standsOtherwise() {
+	s := d.quorum.Status()
+	now := d.now()
+	d.mu.Lock()
+	before := d.status
+	d.status = s
+	d.shared = d.shared && s.Table == before.Table || s.Shared
+	switch {
+	case !s.Leading:
+		d.keeper = nil
+	case d.keeper == nil || d.term != s.Term:
+		d.keeper, d.term = locking.NewKeeper(d.table, now), s.Term
+	}
+	lines := make([]*line, 0, len(d.lines))
+	for _, l := range d.lines {
+		lines = append(lines, l)
+	}
+	d.mu.Unlock()
+	for _, l := range lines {
+		d.tellStanding(l)
+	}
+	if s.Leading != before.Leading || s.Table != before.Table {
+		d.log.Debug("the lock table", "table", s.Table.String(), "generation", s.Generation, "role", string(s.Role), "leads", s.Leading)
+	}
+	d.wake()
+}
+
+// ownStanding returns what to tell a member of this node.
+func (d *Desk) ownStanding() standing {
+	s := standing{Standing: d.quorum.Standing(), mobile: d.c.Mobile}
+	leading := d.quorum.Status().Leading
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s.leads = leading && d.keeper != nil
+	if l := d.leader(); !s.Voter && l != nil && l.place.Table == s.Table {
+		s.Index, s.Led = l.place.Index, true
+	}
+	return s
+}
+
+func (d *Desk) tellStanding(l *line) {
+	s := d.ownStanding()
+	var flags byte
+	if s.leads {
+		flags |= flagLeads
+	}
+	if s.mobile {
+		flags |= flagMobile
+	}
+	l.send(frameStanding, append([]byte{flags}, s.Encode()...))
+}
+
+// standingOf takes in what a member tells of its table.
+func (d *Desk) standingOf(id locking.NodeID, content []byte) error {
+	if len(content) == 0 {
+		return fmt.Errorf("standing: %w", locking.ErrFormat)
+	}
+	s, err := quorum.DecodeStanding(content[1:])
+	if err != nil {
+		return err
+	}
+	if s.Node != nameOf(id) {
+		return fmt.Errorf("standing of another node: %w", locking.ErrFormat)
+	}
+	theirs := standing{s, content[0]&flagLeads != 0, content[0]&flagMobile != 0}
+	d.mu.Lock()
+	if l := d.lines[id]; l != nil {
+		l.place = theirs
+	}
+	d.mu.Unlock()
+	select {
+	case d.meetings <- meeting{id, theirs}:
+	case <-d.ctx.Done():
+	}
+	d.wake()
+	return nil
+}
+
+// reviewInterval is how often it is looked whether the voters are the right ones, and a table is there at all.
+const reviewInterval = 2 * time.Second
+
+// conduct does what follows from meetings: one after the other, for all of it changes this node's table.
+func (d *Desk) conduct() {
+	tick := time.NewTicker(reviewInterval)
+	defer tick.Stop()
+	d.review()
+	for {
+		select {
+		case <-d.ctx.Done():
+			return
+		case m := <-d.meetings:
+			d.meets(m)
+		case <-tick.C:
+			d.review()
+		}
+	}
+}
+
+// meets does what follows from one meeting.
+func (d *Desk) meets(m meeting) {
+	mine := d.ownStanding()
+	v := quorum.Meet(mine.Standing, m.theirs.Standing)
+	var err error
+	switch v.Do {
+	case quorum.Found:
+		err = d.quorum.Found()
+	case quorum.Follow:
+		if err = d.quorum.Follow(m.theirs.Table, m.theirs.Generation); errors.Is(err, quorum.ErrRaise) {
+			err = nil // its leader raises it when it hears of this node's, and tells
+		}
+	case quorum.Stay:
+		if mine.leads && v.Raise > 0 {
+			ctx, cancel := context.WithTimeout(d.ctx, maxProposing)
+			err = d.quorum.Raise(ctx, v.Raise)
+			cancel()
+		} else {
+			err = d.quorum.Saw(max(m.theirs.Generation, m.theirs.Seen))
+		}
+	}
+	if err != nil && d.ctx.Err() == nil {
+		d.log.Warn("the lock tables of two nodes cannot become one yet", "peer", m.theirs.Node, "because", v.Why, "cause", err)
+	}
+	if v.Do != quorum.Stay || v.Raise > 0 {
+		d.standsOtherwise()
+	}
+}
+
+// review founds a table where there is none, and, where this node leads, sees to the voters.
+func (d *Desk) review() {
+	s := d.quorum.Status()
+	if s.Role == quorum.NoTable && s.Problem == nil {
+		if err := d.quorum.Found(); err != nil {
+			d.log.Warn("there are no locks: the lock table cannot be made", "cause", err)
+		}
+		d.standsOtherwise()
+		return
+	}
+	if !s.Leading {
+		return
+	}
+	want := quorum.Voters(nameOf(d.c.Node), s.Voters, d.members(), 0)
+	if slices.Equal(want, s.Voters) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(d.ctx, maxProposing)
+	defer cancel()
+	if err := d.quorum.SetVoters(ctx, want); err != nil {
+		if d.ctx.Err() == nil {
+			d.log.Info("the voters of the lock table cannot be changed yet", "cause", err)
+		}
+		return
+	}
+	d.log.Info("the voters of the lock table", "voters", want)
+}
+
+// members returns who may vote.
+func (d *Desk) members() []quorum.Member {
+	s := d.quorum.Status()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := []quorum.Member{{ID: nameOf(d.c.Node), AlwaysOn: !d.c.Mobile, Up: true}}
+	for id, l := range d.lines {
+		if l.place.Table == s.Table {
+			out = append(out, quorum.Member{ID: nameOf(id), AlwaysOn: !l.place.mobile, Up: true})
+		}
+	}
+	for _, v := range s.Voters {
+		if !slices.ContainsFunc(out, func(m quorum.Member) bool { return m.ID == v }) {
+			out = append(out, quorum.Member{ID: v, AlwaysOn: true, Gone: d.gone[nodeOf(v)]})
+		}
+	}
+	return out
+}
+
+// Forget has a node vote no more: it is no member any longer.
+func (d *Desk) Forget(id locking.NodeID) {
+	d.mu.Lock()
+	d.gone[id] = true
+	d.mu.Unlock()
+}
+
+// TakeOver makes this node the only voter, by hand: for when the others are lost for good.
+func (d *Desk) TakeOver() error {
+	err := d.quorum.TakeOver()
+	d.standsOtherwise()
+	return err
+}
+
+// Status tells how the table stands on this node.
+func (d *Desk) Status() Status {
+	s := Status{Status: d.quorum.Status()}
+	now := d.now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s.Sure = d.holder.Sure(now)
+	switch l := d.leader(); {
+	case d.keeper != nil:
+		s.Leads = d.c.Node
+	case l != nil:
+		s.Leads = l.id
+	}
+	for _, v := range s.Voters {
+		id := nodeOf(v)
+		s.Keepers = append(s.Keepers, VoterState{id, id == d.c.Node || d.lines[id] != nil})
+	}
+	if len(s.Keepers) == 0 && s.Leads != (locking.NodeID{}) { // a client knows the leader alone
+		s.Keepers = []VoterState{{s.Leads, true}}
+	}
+	return s
+}
+
+// A VoterState is one of the nodes that keep the table, as another sees it.
+type VoterState struct {
+	Node      locking.NodeID
+	Connected bool // or this node
+}
+
+// Status is how the lock table stands on one node.
+type Status struct {
+	Keepers []VoterState // who votes, as far as this node knows
+	quorum.Status
+	Leads locking.NodeID // who leads the table; zero: it cannot be reached from here
+	Sure  bool           // this node's session may be counted on
+}

@@ -1,0 +1,340 @@
+package desk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"resonate/locking"
+)
+
+// Use begins a use of a path or a tree under a delegation that this node holds already, without a message. It returns false where there is none:
+// then Ask. Otherwise EndUse has to be called.
+func (d *Desk) Use(s locking.Scope) (locking.Token, bool) {
+	now := d.now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.holder.Use(now, s)
+}
+
+// EndUse ends a use that Use began, or that Ask was granted with.
+func (d *Desk) EndUse(s locking.Scope) {
+	d.mu.Lock()
+	d.holder.EndUse(s)
+	d.mu.Unlock()
+	d.wake()
+}
+
+// Check tells whether what a use of s began under a token is still covered by it.
+func (d *Desk) Check(s locking.Scope, token locking.Token) bool {
+	now := d.now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.holder.Check(now, s, token)
+}
+
+// Sure tells whether this node has a session that it may count on: else nothing is granted to it for now.
+func (d *Desk) Sure() bool {
+	now := d.now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.holder.Sure(now)
+}
+
+// Ask asks for a delegation over scopes, which are sorted, and as wide as it can be. done is told the grant, and then all scopes are in use
+// until EndUse was called for each; or why there is none. It is called once, without any lock, and must not block.
+func (d *Desk) Ask(scopes []locking.Scope, wait time.Duration, done func(*locking.Grant, error)) error {
+	now := d.now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrEnded
+	}
+	id, err := d.holder.Ask(now, scopes, wait)
+	if err != nil {
+		return err
+	}
+	d.waiters[id] = &waiter{once: done}
+	d.wake()
+	return nil
+}
+
+// A waiter waits for what becomes of a claim.
+type waiter struct {
+	once func(*locking.Grant, error) // of Ask
+	got  chan outcome                // of Lock: cap 1
+	over *Ended                      // of Lock
+	more []chan struct{}             // of Renew: to be closed when the TTL has begun anew
+}
+
+// Ended tells when and why a lock is not held any more, other than by Unlock.
+type Ended struct {
+	Done  chan struct{} // closed then
+	Cause locking.Cause // valid when Done is closed
+	By    string        // of a lock that was forced: who did it, and why
+}
+
+// An outcome is what became of a claim.
+type outcome struct {
+	grant *locking.Grant
+	err   error
+}
+
+// end tells an outcome, once.
+func (w *waiter) end(o outcome) {
+	if w.once != nil {
+		w.once(o.grant, o.err)
+		return
+	}
+	select {
+	case w.got <- o:
+	default:
+	}
+}
+
+// A RefusedError tells why a lock was not had.
+type RefusedError struct {
+	Reason  locking.Reason
+	Cause   locking.Cause  // TimedOut: it has waited long enough
+	Blocker *locking.Claim // who stands in the way; nil: it is not known, or nobody
+}
+
+func (e *RefusedError) Error() string {
+	if e.Blocker != nil {
+		return fmt.Sprintf("lock refused: %v (%s has it)", e.Reason, e.Blocker.Host)
+	}
+	return fmt.Sprintf("lock refused: %v", e.Reason)
+}
+
+// ErrNoLeader: nobody who grants locks can be reached, so none are to be had.
+var ErrNoLeader = errors.New("no majority of the lock table's voters can be reached: no lock is granted")
+
+// A Lock is an explicit lock that this node holds.
+type Lock struct {
+	ID    locking.RequestID
+	Grant *locking.Grant
+	Ended *Ended
+}
+
+// patience is how long a leader is waited for before a lock that must not wait is given up.
+const patience = 5 * time.Second
+
+// Lock asks for c, of which Session is filled in, and Request where it is zero, and waits for it: as long as c says, and until ctx ends. Asked for
+// again with the same Request while it is held, it is the same lock. The error is a *RefusedError, ErrNoLeader, that of ctx, or tells what is
+// wrong with c.
+func (d *Desk) Lock(ctx context.Context, c *locking.Acquire) (*Lock, error) {
+	limit := time.NewTimer(c.Wait + patience)
+	defer limit.Stop()
+	for {
+		id, w, err := d.begin(c)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case o := <-w.got:
+			var refused *RefusedError
+			switch {
+			case errors.As(o.err, &refused) && refused.Reason == locking.NoSession && d.pause(ctx):
+				continue // the table has changed hands, and this node learns of it: there is a new session soon
+			case o.err != nil:
+				return nil, o.err
+			}
+			return &Lock{ID: id, Grant: o.grant, Ended: w.over}, nil
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case <-limit.C:
+			err = ErrNoLeader
+		}
+		d.giveUp(id)
+		return nil, err
+	}
+}
+
+// pause waits a little, and tells whether it is worth going on.
+func (d *Desk) pause(ctx context.Context) bool {
+	select {
+	case <-time.After(50 * time.Millisecond):
+		return true
+	case <-ctx.Done():
+	case <-d.ctx.Done():
+	}
+	return false
+}
+
+// begin asks for a lock, or finds that it is held already.
+func (d *Desk) begin(c *locking.Acquire) (locking.RequestID, *waiter, error) {
+	now := d.now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return c.Request, nil, ErrEnded
+	}
+	id, err := d.holder.Lock(now, c)
+	if err != nil {
+		return id, nil, err
+	}
+	before := d.waiters[id]
+	w := &waiter{got: make(chan outcome, 1), over: &Ended{Done: make(chan struct{})}}
+	if token, held := d.holder.Valid(now, id); held {
+		w.got <- outcome{grant: &locking.Grant{Token: token}}
+		if before != nil {
+			w.over = before.over
+		}
+	} else if before != nil && before.once == nil {
+		before.end(outcome{err: errors.New("asked for again by somebody else with the same request ID")})
+	}
+	d.waiters[id] = w
+	d.wake()
+	return id, w, nil
+}
+
+// giveUp takes back a request that nobody waits for any more.
+func (d *Desk) giveUp(id locking.RequestID) {
+	now := d.now()
+	d.mu.Lock()
+	delete(d.waiters, id)
+	_ = d.holder.Unlock(now, id, nil, 0) // an ID alone is always right
+	d.mu.Unlock()
+	d.wake()
+}
+
+// Unlock ends a lock of this node, or one that is bound to no session, wherever it was made.
+func (d *Desk) Unlock(id locking.RequestID, scopes []locking.Scope) error {
+	d.mu.Lock()
+	seen := d.holder.Heard()
+	d.mu.Unlock()
+	var left []locking.Left
+	if d.c.Leave != nil {
+		left = d.c.Leave(scopes)
+	}
+	now := d.now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.waiters, id)
+	if err := d.holder.Unlock(now, id, left, seen); err != nil {
+		return err
+	}
+	d.wake()
+	return nil
+}
+
+// Renew has the TTL of a lock of this node begin anew, or another one. The error is ErrLost where it is not held any more.
+func (d *Desk) Renew(ctx context.Context, id locking.RequestID, ttl time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, maxProposing)
+	defer cancel()
+	for {
+		now := d.now()
+		more := make(chan struct{})
+		d.mu.Lock()
+		w := d.waiters[id]
+		if w == nil || w.over == nil {
+			d.mu.Unlock()
+			return ErrLost
+		}
+		w.more = append(w.more, more)
+		d.holder.Renew(now, id, ttl)
+		d.mu.Unlock()
+		d.wake()
+		select {
+		case <-more:
+			return nil
+		case <-w.over.Done:
+			return ErrLost
+		case <-ctx.Done():
+			return ErrNoLeader
+		case <-time.After(time.Second): // it may have got lost
+		}
+	}
+}
+
+// ErrLost: the lock is not held any more.
+var ErrLost = errors.New("the lock is not held any more")
+
+// Force ends what somebody else holds under a token: its holder is fenced.
+func (d *Desk) Force(c locking.Claim, by string) error {
+	now := d.now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.holder.Force(now, c.Request, c.Token, by); err != nil {
+		return err
+	}
+	d.wake()
+	return nil
+}
+
+// happened takes in an event of the holder.
+func (d *Desk) happened(e locking.Event) {
+	switch e.What {
+	case locking.Got:
+		d.answered(e.Request, outcome{grant: e.Result.Grant}, true)
+	case locking.Refusal:
+		err := &RefusedError{Cause: e.Cause}
+		if e.Result != nil {
+			err.Reason, err.Blocker = e.Result.Reason, e.Result.Blocker
+		}
+		d.answered(e.Request, outcome{err: err}, false)
+	case locking.Lost:
+		d.lost(e)
+	case locking.Extended:
+		d.extended(e.Request)
+	case locking.Give:
+		d.wg.Go(func() { d.give(e) })
+	}
+}
+
+// answered tells who waits for a claim what became of it.
+func (d *Desk) answered(id locking.RequestID, o outcome, stays bool) {
+	d.mu.Lock()
+	w := d.waiters[id]
+	if w != nil && (w.once != nil || !stays) {
+		delete(d.waiters, id)
+	}
+	d.mu.Unlock()
+	if w != nil {
+		w.end(o)
+	}
+}
+
+func (d *Desk) lost(e locking.Event) {
+	d.mu.Lock()
+	w := d.waiters[e.Request]
+	delete(d.waiters, e.Request)
+	d.mu.Unlock()
+	if w != nil && w.over != nil {
+		d.log.Warn("a lock is not held any more", "because", e.Cause.String(), "by", e.By)
+		w.over.Cause, w.over.By = e.Cause, e.By
+		close(w.over.Done)
+	}
+}
+
+// extended tells who renews a lock that its TTL has begun anew.
+func (d *Desk) extended(id locking.RequestID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if w := d.waiters[id]; w != nil {
+		for _, c := range w.more {
+			close(c)
+		}
+		w.more = nil
+	}
+}
+
+// give gives up what was asked back, with what is left behind there.
+func (d *Desk) give(e locking.Event) {
+	d.mu.Lock()
+	seen := d.holder.Heard()
+	d.mu.Unlock()
+	var left []locking.Left
+	if d.c.Leave != nil {
+		left = d.c.Leave(e.Scopes)
+	}
+	now := d.now()
+	d.mu.Lock()
+	err := d.holder.Give(now, e.Request, left, seen)
+	d.mu.Unlock()
+	if err != nil {
+		d.log.Warn("a delegation that was asked back cannot be given up", "cause", err)
+	}
+	d.wake()
+}
