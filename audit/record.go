@@ -74,6 +74,7 @@ func cut(s string, most int) string { return s[:min(len(s), most)] }
 
 // decodeRecord reads what appendRecord wrote. It keeps no reference to b. Fields and kinds that it does not know are no error.
 func decodeRecord(b []byte) (r Record, err error) {
+	r.Time = time.UnixMicro(0) // left out where it is that
 	err = merkle.Fields(b, func(f merkle.Field) error { return r.set(f) })
 	switch {
 	case err != nil:

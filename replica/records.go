@@ -258,7 +258,9 @@ func (r *Replica) commitWhenDue(now time.Time) {
 // writeGroup makes a group durable: first the folder's file system, then the index, then the intents are superfluous. Before that,
 // what was noted of it is in the audit; if that fails, it is tried again, and told, elsewhere.
 func (r *Replica) writeGroup(changes []index.Change, meta *index.Meta, done func() error) error {
-	_ = r.writeAudit()
+	if err := r.writeAudit(); err != nil {
+		r.log.Debug("the audit is not written before the index", "cause", err)
+	}
 	if err := r.root.At("commit.sync"); err != nil {
 		return err
 	}
