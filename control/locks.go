@@ -47,7 +47,7 @@ type Locker interface {
 	Lock(ctx context.Context, q LockRequest) (Lock, error)
 	// Renew gives a lock another TTL, from now on. ErrNotHeld, or ErrNotFound: it is lost.
 	Renew(ctx context.Context, id string, ttl time.Duration) (Lock, error)
-	// Unlock lets go of a lock, when what was changed under it has been published. It is done again without harm. ErrNotHeld: the lock
+	// Unlock lets go of a lock. It is done again without harm. ErrNotHeld: the lock
 	// was over before, by time or by force, so its holder was fenced; ErrNotFound: there is no such lock, or not any more.
 	Unlock(ctx context.Context, id string) error
 	// Force ends all locks that overlap r, whoever holds them, and returns what they were. Their holders are fenced. why is kept and shown.
@@ -72,7 +72,6 @@ type LockRequest struct {
 	TTL       time.Duration // how long it is held unless it is renewed
 	Wait      time.Duration // for how long it is waited for; 0: not
 	Session   bool          // it ends before its TTL when this node ends, or is cut off for as long as a session lasts
-	Batch     bool          // what is changed in a path's scope is held back until Unlock, and then published as one change
 	Owner     string        // who asks: a user, a program
 	Why       string        // shown to whoever is kept from it
 }
