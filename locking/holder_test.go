@@ -432,3 +432,25 @@ func messages() []Message {
 		&State{}, &State{s, 9, []ClaimState{{Request: id(1), Token: Token{1, 2}}, {Request: id(2), Free: []Scope{named("n")}}}},
 	}
 }
+
+// A grant that comes late tells nothing of when its time began: it is valid only when the leader has said that it is.
+func TestALateGrantIsNotTrusted(t *testing.T) {
+	q := newQuiet(t)
+	id := q.lock(1, &Acquire{Scopes: []Scope{named("n")}, TTL: 3 * time.Second, Wait: time.Minute, Request: id(7)})
+	q.need(1, Got)
+	s := q.nodes[1]
+	k := s.holder.claims[id]
+	for _, number := range []uint64{0, s.holder.number} { // no message that is known; one of now
+		q.run(100 * time.Millisecond)
+		k.token, k.deadline, k.index = Token{}, 0, 0
+		r := Result{Status: Granted, Grant: &Grant{Token: Token{0, 99}}}
+		s.holder.Receive(s.clock(), &Told{Request: id, Index: 99, Number: number, Remaining: time.Hour, Result: r.encode()})
+		want := number != 0
+		if got := q.valid(1, id); got != want {
+			t.Errorf("told after message %d: valid %v, want %v", number, got, want)
+		}
+		if want && k.deadline > s.clock()+3*time.Second {
+			t.Errorf("valid for %v, want at most its TTL", k.deadline-s.clock())
+		}
+	}
+}

@@ -249,11 +249,11 @@ func (h *Holder) told(m *Told) {
 		}
 		return
 	}
-	at, ok := h.sentAt(m.Number)
-	if !ok {
-		at = h.now - k.TTL // nothing is known of the TTL but that it may be over
+	since := h.now - k.TTL // nothing is known of the TTL but that it may be over
+	if at, ok := h.sentAt(m.Number); ok {
+		since = min(at, at+m.Remaining-k.TTL)
 	}
-	h.became(k, m.Index, res, at+m.Remaining-k.TTL)
+	h.became(k, m.Index, res, since)
 }
 
 func (h *Holder) gone(m *Gone) {

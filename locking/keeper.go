@@ -348,7 +348,7 @@ func (k *Keeper) told(c *claim) {
 		m.Number = s.number
 	}
 	if t := k.timers[c.Request]; t != nil && c.TTL > 0 {
-		m.Remaining = t.deadline - k.now
+		m.Remaining = max(t.deadline-k.now-(full(c.TTL)-c.TTL), 0)
 	}
 	r := k.table.answer(c)
 	m.Result = r.encode()
