@@ -49,11 +49,12 @@ func newApp(s *simNode) *app {
 func (a *app) act() {
 	w, h, now := a.s.w, a.s.holder, a.s.clock()
 	a.s.on(w.upTo(400*time.Millisecond), a.act)
-	if a.stopped || len(a.asks)+len(a.locks) > 3 {
+	if a.stopped {
 		return
 	}
+	waits := len(a.asks)+len(a.locks) > 3
 	path := simPaths[w.r.IntN(len(simPaths))]
-	if w.r.IntN(6) == 0 {
+	if !waits && w.r.IntN(6) == 0 {
 		c := &Acquire{Scopes: []Scope{onePath(path)}, Wait: 20 * time.Second}
 		if w.r.IntN(2) == 0 {
 			c.Free, c.TTL = true, 3*time.Second
@@ -68,6 +69,9 @@ func (a *app) act() {
 	}
 	if token, ok := h.Use(now, onePath(path)); ok {
 		a.open(path, token, RequestID{})
+		return
+	}
+	if waits {
 		return
 	}
 	id, err := h.Ask(now, []Scope{onePath(path)}, 20*time.Second)

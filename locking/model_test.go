@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-var tableRuns = flag.Int("table-runs", 20, "seeded runs of the table against its model")
+var tableRuns = flag.Int("table-runs", 8, "seeded runs of the table against its model")
 
 // A model is the table's rules once more, as plainly as they can be put: one list of claims, and every pair is looked at.
 type model struct {

@@ -21,6 +21,7 @@ type world struct {
 	nodes  []*simNode
 	log    [][]byte // what is committed; index 1 first
 	leader int
+	split  time.Duration // until then the two sides do not hear each other
 	term   int
 	rough  bool // whether anything fails at all
 	still  bool // nobody begins anything new
@@ -60,6 +61,7 @@ type simNode struct {
 	dead    bool
 	paused  time.Duration // it does nothing until then
 	cut     time.Duration // it hears nobody until then
+	side    bool          // of the split, on which it is
 	holder  *Holder
 	table   *Table // of a voter
 	applied int
@@ -166,7 +168,7 @@ func (s *simNode) flush() {
 	for _, m := range out {
 		b := EncodeMessage(m)
 		to := s.w.nodes[s.w.leader]
-		if s.w.rough && s.w.r.IntN(20) == 0 {
+		if s.w.rough && s.w.r.IntN(20) == 0 || !s.reaches(to) {
 			to = s.w.nodes[s.w.r.IntN(simVoters)]
 		}
 		s.w.carry(s, to, func() { to.fromHolder(s.id, b) })
@@ -196,10 +198,9 @@ func (w *world) carry(from, to *simNode, do func()) {
 			delay = w.upTo(15 * time.Second)
 		}
 		to.on(delay, func() {
-			if from != to && (w.now < from.cut || w.now < to.cut) {
-				return
+			if from.reaches(to) {
+				do()
 			}
-			do()
 		})
 	}
 }
@@ -240,9 +241,26 @@ func (s *simNode) keeperLoop(k *Keeper) {
 	s.on(max(k.Next()-s.clock(), time.Millisecond), func() { s.keeperLoop(k) })
 }
 
+// reaches tells whether what one machine sends now comes to another.
+func (s *simNode) reaches(to *simNode) bool {
+	now := s.w.now
+	return s == to || now >= s.cut && now >= to.cut && (now >= s.w.split || s.side == to.side)
+}
+
 // leads tells whether the others would confirm that s leads, and k is its keeper.
 func (s *simNode) leads(k *Keeper) bool {
-	return s.keeper == k && s.term == s.w.term && s.w.now >= s.cut
+	return s.keeper == k && s.term == s.w.term && s.majority()
+}
+
+// majority tells whether s reaches most voters, itself among them.
+func (s *simNode) majority() bool {
+	n := 0
+	for _, v := range s.w.nodes[:simVoters] {
+		if s.reaches(v) {
+			n++
+		}
+	}
+	return n > simVoters/2
 }
 
 func (s *simNode) tickKeeper() {
@@ -281,7 +299,7 @@ func (s *simNode) commit(k *Keeper, p Proposal) {
 		}
 	}
 	if s.w.rough && s.w.r.IntN(30) == 0 {
-		s.w.lead(s.w.r.IntN(simVoters))
+		s.w.elect()
 	}
 	result := s.catchUp(index)
 	if s.keeper == k {
@@ -313,13 +331,26 @@ func (s *simNode) fromKeeper(b []byte) {
 	s.flush()
 }
 
+// elect makes a voter the leader that reaches most of them.
+func (w *world) elect() {
+	n := w.r.IntN(simVoters)
+	for range simVoters {
+		if w.nodes[n].majority() {
+			w.lead(n)
+			return
+		}
+		n = (n + 1) % simVoters
+	}
+	w.after(time.Second, w.elect)
+}
+
 // trouble makes one thing go wrong, and comes again.
 func (w *world) trouble() {
 	if !w.rough {
 		return
 	}
 	s := w.nodes[w.r.IntN(len(w.nodes))]
-	switch w.r.IntN(5) {
+	switch w.r.IntN(6) {
 	case 0: // killed
 		if !s.dead {
 			s.app.die()
@@ -332,19 +363,24 @@ func (w *world) trouble() {
 	case 2: // cut off
 		s.cut = w.now + w.upTo(30*time.Second)
 	case 3:
-		w.lead(w.r.IntN(simVoters))
+		w.elect()
 	case 4:
 		s.app.force()
+	case 5: // the cluster falls in two, perhaps with the leader on the lesser side
+		w.split = w.now + w.upTo(30*time.Second)
+		for _, s := range w.nodes {
+			s.side = w.r.IntN(2) == 0
+		}
 	}
-	if l := w.nodes[w.leader]; w.now < l.cut || w.now < l.paused || l.keeper == nil {
-		w.after(time.Second, func() { w.lead(w.r.IntN(simVoters)) })
+	if l := w.nodes[w.leader]; !l.majority() || w.now < l.paused || l.keeper == nil {
+		w.after(time.Second, w.elect)
 	}
 	w.after(w.upTo(15*time.Second), w.trouble)
 }
 
 // settle mends everything, lets all who wait have what they want, and checks that the voters agree.
 func (w *world) settle() {
-	w.rough, w.still = false, true
+	w.rough, w.still, w.split = false, true, 0
 	for _, s := range w.nodes {
 		s.paused, s.cut, s.app.stopped = 0, 0, true
 	}
