@@ -50,5 +50,13 @@ func (s *stamps) gave(stamp merkle.Stamp) (yes, perhaps bool) {
 	return yes, stamp <= s.floor
 }
 
+// maxStamp is above all that a clock gives, by far, and leaves room above it: a peer that tells of a higher stamp lies, and would have the
+// counter begin anew.
+const maxStamp = merkle.Stamp(1) << 62
+
 // above makes s continue above a stamp of this node that a peer has seen: its state may be older than its past.
-func (s *stamps) above(seen merkle.Stamp) { s.last = max(s.last, seen) }
+func (s *stamps) above(seen merkle.Stamp) {
+	if seen <= maxStamp {
+		s.last = max(s.last, seen)
+	}
+}

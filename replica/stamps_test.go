@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -41,6 +42,8 @@ func TestStamps(t *testing.T) {
 	want(merkle.Stamp(now.UnixMicro())+6, 2)
 	s.above(3)
 	want(merkle.Stamp(now.UnixMicro())+7, 2)
+	s.above(math.MaxUint64) // as a liar tells
+	want(merkle.Stamp(now.UnixMicro())+8, 2)
 	fail = full
 	now = now.Add(time.Hour)
 	if got, err := s.next(); !errors.Is(err, full) {
