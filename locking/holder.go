@@ -425,7 +425,7 @@ func (h *Holder) pause() time.Duration {
 	if h.until == 0 || h.now >= h.until-h.length/4 {
 		return min(again, h.length/4)
 	}
-	return h.length / 4
+	return h.length / 2 // one that gets lost is said again, in time
 }
 
 func (h *Holder) sorted() []*outgoing {

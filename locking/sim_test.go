@@ -238,7 +238,8 @@ func (s *simNode) keeperLoop(k *Keeper) {
 		return
 	}
 	s.tickKeeper()
-	s.on(max(k.Next()-s.clock(), time.Millisecond), func() { s.keeperLoop(k) })
+	next := min(max(k.Next()-s.clock(), time.Millisecond), time.Second) // what comes in meanwhile may be due sooner
+	s.on(next, func() { s.keeperLoop(k) })
 }
 
 // reaches tells whether what one machine sends now comes to another.

@@ -237,6 +237,11 @@ func TestLooseConnectionsOfAMemberAreBounded(t *testing.T) {
 		}
 		clients = append(clients, client)
 	}
+	eventually(t, "all of them counted", func() bool { // else one of these might be the one too many
+		a.mesh.mu.Lock()
+		defer a.mesh.mu.Unlock()
+		return a.mesh.loose[id.ID()] == maxLoose
+	})
 	if one, err := rawClient(t, a.addr(), ssh.ClientConfig{Auth: auth}); err == nil {
 		one.Wait() // until it is closed
 	}
