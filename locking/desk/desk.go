@@ -65,6 +65,7 @@ type Desk struct {
 	unsure  []verifying             // letters to be sent when it is known that this node leads
 	gone    map[locking.NodeID]bool // who is no member any more
 	closed  bool
+	retell  int // reviews in which all members are told again how this node stands
 }
 
 // Open reads what is on disk.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -31,18 +32,23 @@ func (d *Desk) standsOtherwise() {
 	case d.keeper == nil || d.term != s.Term:
 		d.keeper, d.term = locking.NewKeeper(d.table, now), s.Term
 	}
-	lines := make([]*line, 0, len(d.lines))
-	for _, l := range d.lines {
-		lines = append(lines, l)
-	}
+	d.retell = retellings
 	d.mu.Unlock()
-	for _, l := range lines {
-		d.tellStanding(l)
-	}
+	d.tellAll()
 	if s.Leading != before.Leading || s.Table != before.Table {
 		d.log.Debug("the lock table", "table", s.Table.String(), "generation", s.Generation, "role", string(s.Role), "leads", s.Leading)
 	}
 	d.wake()
+}
+
+// tellAll tells all members how this node stands.
+func (d *Desk) tellAll() {
+	d.mu.Lock()
+	lines := slices.Collect(maps.Values(d.lines))
+	d.mu.Unlock()
+	for _, l := range lines {
+		d.tellStanding(l)
+	}
 }
 
 // ownStanding returns what to tell a member of this node.
@@ -96,8 +102,13 @@ func (d *Desk) standingOf(id locking.NodeID, content []byte) error {
 	return nil
 }
 
-// reviewInterval is how often it is looked whether the voters are the right ones, and a table is there at all.
-const reviewInterval = 2 * time.Second
+const (
+	// reviewInterval is how often it is looked whether a table is there at all, the same as the members', and the voters are the right ones.
+	reviewInterval = 2 * time.Second
+	// retellings is how many reviews after a change all members are told again: what was told may have got lost, or come before
+	// its time.
+	retellings = 3
+)
 
 // conduct does what follows from meetings: one after the other, for all of it changes this node's table.
 func (d *Desk) conduct() {
@@ -145,8 +156,25 @@ func (d *Desk) meets(m meeting) {
 	}
 }
 
-// review founds a table where there is none, and, where this node leads, sees to the voters.
+// review goes on with meetings that have not made one table of two, founds one where there is none, and, where this node leads, sees to
+// the voters.
 func (d *Desk) review() {
+	d.mu.Lock()
+	again := d.retell > 0
+	d.retell = max(d.retell-1, 0)
+	var others []meeting
+	for id, l := range d.lines {
+		if l.place.Node != "" && l.place.Table != d.status.Table {
+			others = append(others, meeting{id, l.place})
+		}
+	}
+	d.mu.Unlock()
+	for _, m := range others {
+		d.meets(m)
+	}
+	if again || len(others) > 0 {
+		d.tellAll()
+	}
 	s := d.quorum.Status()
 	if s.Role == quorum.NoTable && s.Problem == nil {
 		if err := d.quorum.Found(); err != nil {
