@@ -34,14 +34,6 @@ func (d *Desk) Check(s locking.Scope, token locking.Token) bool {
 	return d.holder.Check(now, s, token)
 }
 
-// Sure tells whether this node has a session that it may count on: else nothing is granted to it for now.
-func (d *Desk) Sure() bool {
-	now := d.now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.holder.Sure(now)
-}
-
 // Ask asks for a delegation over scopes, which are sorted, and as wide as it can be. done is told the grant, and then all scopes are in use
 // until EndUse was called for each; or why there is none. It is called once, without any lock, and must not block.
 func (d *Desk) Ask(scopes []locking.Scope, wait time.Duration, done func(*locking.Grant, error)) error {
