@@ -354,9 +354,11 @@ func (r *Replica) retryShelved() {
 		clear(r.freed)
 	}
 	for _, path := range slices.Sorted(maps.Keys(r.again)) {
-		r.fetchAbsent(path)
+		if len(r.incoming[path]) == 0 { // else it is tried when that is done, which may come to nothing
+			delete(r.again, path)
+			r.fetchAbsent(path)
+		}
 	}
-	clear(r.again)
 }
 
 // clearShelf removes from the shelf what nobody here needs any more. Whoever wrote it has it, or what displaced it there.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -98,20 +99,24 @@ func (m *Mesh) hold(c *claim) {
 	m.release(c)
 }
 
-// endServed ends a session whose serve has returned. An error of serve's may
-// only be the echo of a connection that broke, or of a farewell: these get a
-// moment to be noticed first, as they are the better reason.
+// endServed ends a session whose serve has returned. What it returned may only be
+// the echo of a connection that broke, or of a farewell: these get a moment to be
+// noticed first, as they are the better reason. A serve that has come to the end of
+// its stream saw the peer's end: that lets such a moment pass, too, before it says why.
 func (m *Mesh) endServed(s *Session, err error) {
+	wait, cause := lossNoticeTime, error(serveError{err})
 	if err == nil {
-		s.end(errFinished)
-		return
+		cause = errFinished
 	}
-	timer := time.NewTimer(lossNoticeTime)
+	if err == nil || errors.Is(err, io.EOF) {
+		wait = 2 * lossNoticeTime
+	}
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-s.Done():
 	case <-timer.C:
-		s.end(serveError{err})
+		s.end(cause)
 	}
 }
 

@@ -128,13 +128,20 @@ func TestCloseTellsThePeer(t *testing.T) {
 }
 
 func TestServeErrorIsTold(t *testing.T) {
+	t.Run("who fails with its stream", func(t *testing.T) { testServeErrorIsTold(t, io.EOF) })
+	t.Run("who ends with its stream", func(t *testing.T) { testServeErrorIsTold(t, nil) })
+}
+
+func testServeErrorIsTold(t *testing.T, end error) {
 	a := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll)
-	a.serve = func(context.Context, *Session) error { return errors.New("folder IDs differ\x1b[2J: 1 and 2") }
+	a.serve = func(_ context.Context, s *Session) error {
+		return errors.Join(errors.New("folder IDs differ\x1b[2J: 1 and 2"), s.Control().Close())
+	}
 	a.run(t)
 	b := listenTest(t, newTestIdentity(t), "127.0.0.1:0", trustAll)
-	b.serve = func(_ context.Context, s *Session) error { // as a service would: fails with its stream
-		_, err := s.Control().Read(make([]byte, 1))
-		return err
+	b.serve = func(_ context.Context, s *Session) error { // as a service would
+		_, _ = s.Control().Read(make([]byte, 1))
+		return end
 	}
 	b.run(t, a.addr())
 	err := wantEnd(t, b.next(t))
