@@ -27,8 +27,8 @@ var imports = map[string][]string{
 	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica", "service"},
 	"node":          {"control", "discover", "locking", "locking/desk", "members", "merkle", "replica", "syncproto/sshconn"},
 	"replica": {
-		"audit", "beneath", "control", "ignore", "index", "members", "merkle", "reconcile", "syncproto", "syncproto/sshconn",
-		"textmerge", "watcher",
+		"audit", "beneath", "control", "ignore", "index", "locking", "locking/desk", "members", "merkle", "reconcile", "syncproto",
+		"syncproto/sshconn", "textmerge", "watcher",
 	},
 	"reconcile":         {"merkle"},
 	"index":             {"merkle"},

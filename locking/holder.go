@@ -305,6 +305,19 @@ func (h *Holder) Unlock(now time.Duration, id RequestID, left []Left, seen uint6
 	return nil
 }
 
+// Cancel takes back what Ask asked for. Where it was granted already, its uses end, and the delegation stays.
+func (h *Holder) Cancel(now time.Duration, id RequestID) {
+	k := h.claims[id]
+	if k == nil || k.token == (Token{}) {
+		_ = h.Unlock(now, id, nil, 0) // an ID alone is always right
+		return
+	}
+	h.now = now
+	for _, s := range k.Acquire.Scopes {
+		h.EndUse(s)
+	}
+}
+
 // Force ends what somebody else holds under a token.
 func (h *Holder) Force(now time.Duration, id RequestID, token Token, by string) error {
 	h.now = now

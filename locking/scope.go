@@ -160,6 +160,12 @@ func commonTree(scopes []Scope) (Scope, bool) {
 	return Scope{Tree, dir}, true
 }
 
+// Around returns the narrowest tree that covers all of the sorted scopes, of which there is one, and none is a name.
+func Around(scopes []Scope) Scope {
+	s, _ := commonTree(scopes)
+	return s
+}
+
 // SplitScopes cuts sorted scopes into batches, each of which fits one Acquire. They are to be locked in this order, each when the
 // one before is held: as everybody does that, nobody waits in a circle.
 func SplitScopes(scopes []Scope) [][]Scope {

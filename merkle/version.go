@@ -175,6 +175,26 @@ func AppendVector(b []byte, num protowire.Number, v Vector) []byte {
 	return b
 }
 
+// vectorField is the field of a vector that stands alone.
+const vectorField = 1
+
+// EncodeVector returns v as bytes of its own.
+func EncodeVector(v Vector) []byte { return AppendVector(nil, vectorField, v) }
+
+// DecodeVector reads what EncodeVector returned.
+func DecodeVector(b []byte) (v Vector, err error) {
+	err = Fields(b, func(f Field) (err error) {
+		if f.Number == vectorField {
+			v, err = AddComponent(v, f.Bytes)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("decode version vector: %w", err)
+	}
+	return v, nil
+}
+
 // AddComponent appends the component encoded in b to v, which must stay sorted: the decoding half of AppendVector.
 func AddComponent(v Vector, b []byte) (Vector, error) {
 	var c Component

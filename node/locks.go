@@ -16,8 +16,11 @@ import (
 func (n *Node) openDesk() (err error) {
 	n.desk, err = desk.Open(desk.Config{
 		Dir: filepath.Join(n.replica.State(), "locks"), Node: locking.NodeID(n.replica.Node()), Host: members.FitName(n.replica.Name()),
-		Mobile: hasBattery(), Log: n.o.Folder.Log,
+		Mobile: hasBattery(), Leave: n.replica.Left, Log: n.o.Folder.Log,
 	})
+	if err == nil {
+		n.replica.UseLocks(n.desk)
+	}
 	n.locks = newLocker(n)
 	return err
 }

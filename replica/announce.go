@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -38,13 +39,18 @@ type announcing struct {
 	loads   chan []syncproto.Announcement // batches of which files are to be read first
 	loading int                           // batches that announceFrom has not sent yet
 	deaf    bool                          // the peer only sends: it is told nothing
+	asks    int                           // how many of its barriers are in out
 }
 
-// outgoing is something to be told to a peer: what is agreed of a path, or an operation as a whole.
+// outgoing is something to be told to a peer: what is agreed of a path, an operation as a whole, or that all before it has been told.
 type outgoing struct {
-	path string
-	op   *operation
+	path   string
+	op     *operation
+	passed *syncproto.Barrier
 }
+
+// single tells whether o is a message of its own.
+func (o outgoing) single() bool { return o.op != nil || o.passed != nil }
 
 // covers tells whether it is about a path that covers is true of.
 func (o outgoing) covers(covers func(string) bool) bool {
@@ -90,6 +96,15 @@ func (a *announcing) tellOperation(op *operation) {
 	}
 }
 
+// tellPassed answers a barrier of the peer when all that is to be told by now has been.
+func (a *announcing) tellPassed(id uint64) error {
+	if a.asks++; a.asks > maxBarriers {
+		return fmt.Errorf("more than %d barriers at a time", maxBarriers)
+	}
+	a.out = append(a.out, outgoing{passed: &syncproto.Barrier{ID: id, Passed: true}})
+	return nil
+}
+
 func (a *announcing) acked(seq uint64) {
 	a.along -= a.unacked[seq].along
 	delete(a.unacked, seq)
@@ -125,17 +140,22 @@ func (r *Replica) pump(p *peer) {
 			r.wakeIn(dealtTime)
 			return
 		}
-		if op := p.out[0].op; op != nil {
-			if p.loading > 0 {
-				return // what came before it is still to be sent
-			}
-			p.out = p.out[1:]
-			p.seq++
-			p.unacked[p.seq] = unacked{outgoing: outgoing{op: op}}
-			r.send(p, op.message(p.seq))
+		o := p.out[0]
+		switch {
+		case !o.single():
+			r.pumpPaths(p)
 			continue
+		case p.loading > 0:
+			return // what came before it is still to be sent
+		case o.op != nil:
+			p.seq++
+			p.unacked[p.seq] = unacked{outgoing: o}
+			r.send(p, o.op.message(p.seq))
+		default:
+			p.asks--
+			r.send(p, o.passed)
 		}
-		r.pumpPaths(p)
+		p.out = p.out[1:]
 	}
 	if len(p.out) == 0 {
 		p.out = nil
@@ -148,7 +168,7 @@ func (r *Replica) pump(p *peer) {
 // pumpPaths announces the next paths, up to an operation.
 func (r *Replica) pumpPaths(p *peer) {
 	n := min(len(p.out), maxBatch)
-	if i := slices.IndexFunc(p.out[:n], func(o outgoing) bool { return o.op != nil }); i >= 0 {
+	if i := slices.IndexFunc(p.out[:n], outgoing.single); i >= 0 {
 		n = i
 	}
 	list := make([]syncproto.Announcement, 0, n)

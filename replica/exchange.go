@@ -89,6 +89,8 @@ func (r *Replica) handle(p *peer, m syncproto.Message) error {
 		err = r.handleOffer(p, m)
 	case *syncproto.Members:
 		err = r.handleMembers(p, m)
+	case *syncproto.Barrier:
+		err = r.handleBarrier(p, m)
 	case *syncproto.Bye:
 		return &ByeError{m.Reason}
 	case *syncproto.Unknown:
@@ -243,7 +245,7 @@ func (r *Replica) idle() bool { return len(r.links) == 0 && r.restful() }
 
 // restful is idle, but for names of files that are to be compared when all is at rest.
 func (r *Replica) restful() bool {
-	return r.scanned && len(r.changes) == 0 && len(r.hashing) == 0 && len(r.ready) == 0 && len(r.unfit) == 0 && !r.working()
+	return r.scanned && !r.anyChange() && len(r.hashing) == 0 && len(r.ready) == 0 && len(r.unfit) == 0 && !r.working()
 }
 
 // working tells whether something comes in that is not stuck.

@@ -62,6 +62,9 @@ func (r *Replica) expand(p *peer, seq uint64) {
 // movedTo finds out whether what stands at path, where nothing is known, is what went from another path: by its inode. If so,
 // the move is published, without looking at what lies below: that is looked at by itself.
 func (r *Replica) movedTo(path string, info beneath.Info) bool {
+	if r.beingMoved(path) {
+		return true
+	}
 	from, ok := r.gone[info.Inode]
 	if !ok {
 		return false
@@ -71,7 +74,13 @@ func (r *Replica) movedTo(path string, info beneath.Info) bool {
 		return false
 	}
 	r.letOut(func(c *change) bool { return c.attrs != nil && !r.guards(c) }) // the directory to which it went may be among them
+	token, uses, ok := r.admitMove(from, path, time.Now())
+	if !ok {
+		return true
+	}
+	defer r.endUses(uses)
 	by, err := r.author()
+	by.Token = token
 	if err == nil {
 		err = r.root.At("publish.move")
 	}

@@ -23,6 +23,7 @@ type change struct {
 	data       []byte
 	scan       bool
 	reinstated bool    // held changes: being undone
+	judged     bool    // it was found to be no part of a burst, or the user wants it
 	told       bool    // the peers are told of it as part of a larger operation
 	implied    bool    // of a directory: not made here, but needed by what lives in it
 	links      uint64  // of a file: how many names it has
@@ -131,7 +132,7 @@ func (r *Replica) flush(now time.Time) {
 	root := r.tree.Root()
 	waiting := reconcile.Waiting{Last: r.guarded, Total: root.Files + root.Symlinks}
 	for _, c := range r.changes {
-		if c.waits() || !r.guards(c) {
+		if c.judged || c.waits() || r.awaitsLock(c.path) || !r.guards(c) {
 			continue
 		}
 		guarded = append(guarded, c)
@@ -158,10 +159,13 @@ func (r *Replica) flush(now time.Time) {
 	switch verdict {
 	case reconcile.Wait:
 		r.wakeIn(again)
-		r.letOut(func(c *change) bool { return !c.waits() && !r.guards(c) && c.attrs != nil })
+		r.letOut(func(c *change) bool { return !c.waits() && (c.judged || !r.guards(c) && c.attrs != nil) })
 		return
 	case reconcile.Hold:
 		r.hold(guarded, now)
+	}
+	for _, c := range guarded {
+		c.judged = true
 	}
 	r.guard.Passed(waiting.Deletions+waiting.Rewrites, now)
 	r.letOut(func(c *change) bool { return !c.waits() })
@@ -225,6 +229,8 @@ func (r *Replica) hold(guarded []*change, now time.Time) {
 	for _, c := range r.changes {
 		kind := ""
 		switch {
+		case c.judged:
+			continue
 		case c.attrs == nil:
 			kind = "deleted"
 		case slices.Contains(guarded, c):
@@ -245,15 +251,18 @@ func (r *Replica) letOut(which func(*change) bool) {
 	r.joinLinks()
 	var out []*change
 	for path, c := range r.changes {
-		if which(c) {
+		if which(c) && !r.awaitsLock(path) {
 			out = append(out, c)
 			delete(r.changes, path)
 		}
 	}
+	out, token, uses := r.cleared(out, time.Now())
 	if len(out) == 0 {
 		return
 	}
+	defer r.endUses(uses)
 	by, err := r.author()
+	by.Token = token
 	if err != nil {
 		for _, c := range out {
 			r.changes[c.path] = c
@@ -454,7 +463,7 @@ func (r *Replica) approve(paths []string) (n int, err error) {
 			delete(r.held, path)
 			r.withdraw(path)
 			r.changes[path] = h.change
-			approved[h.change] = true
+			h.judged, approved[h.change] = true, true
 		}
 	}
 	r.letOut(func(c *change) bool { return approved[c] })

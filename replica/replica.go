@@ -109,6 +109,8 @@ type state struct {
 	highest map[merkle.NodeID]merkle.Stamp  // the highest stamp met anywhere
 
 	publishing
+	gating
+	knowing
 	applying
 	gathering
 	linking
@@ -314,7 +316,10 @@ func (r *Replica) turn(now time.Time) {
 		r.unclean = false // what changes from now on, somebody changed
 	}
 	r.endPause(now)
+	r.tendBarriers(now)
+	r.tendPermits(now)
 	r.flush(now)
+	r.endPermits()
 	r.retryShelved()
 	r.closeBuilds(now)
 	r.refit(now)

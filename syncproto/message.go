@@ -28,6 +28,7 @@ const (
 	KindBye           Kind = 13
 	KindOffer         Kind = 14
 	KindMembers       Kind = 15
+	KindBarrier       Kind = 16
 
 	KindListRequest  Kind = 32
 	KindListReply    Kind = 33
@@ -39,7 +40,7 @@ var kindNames = map[Kind]string{
 	KindHello: "hello", KindAccept: "accept", KindAnnouncements: "announcements", KindMove: "move",
 	KindRemoveAll: "remove all", KindExpand: "expand", KindAck: "ack", KindRoot: "root", KindAskLevels: "ask levels",
 	KindLevels: "levels", KindAskEntries: "ask entries", KindAskSubtrees: "ask subtrees", KindBye: "bye", KindOffer: "offer",
-	KindMembers:     "members",
+	KindMembers: "members", KindBarrier: "barrier",
 	KindListRequest: "list request", KindListReply: "list reply",
 	KindBlockRequest: "block request", KindBlockReply: "block reply",
 }
@@ -100,6 +101,8 @@ func newControl(k Kind) Message {
 		return new(Offer)
 	case KindMembers:
 		return new(Members)
+	case KindBarrier:
+		return new(Barrier)
 	}
 	return &Unknown{k}
 }

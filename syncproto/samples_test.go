@@ -115,6 +115,8 @@ func controlSamples() []sample {
 		}},
 		{"members-least", &Members{}},
 		{"members", &Members{[]byte("statements")}},
+		{"barrier-least", &Barrier{}},
+		{"barrier", &Barrier{ID: math.MaxUint64, Passed: true}},
 	}
 }
 

@@ -219,7 +219,12 @@ func TestWaiterIsNext(t *testing.T) {
 func (n *node) ask(s locking.Scope) *locking.Grant {
 	n.t.Helper()
 	got := make(chan outcome, 1)
-	if err := n.d.Ask([]locking.Scope{s}, 10*time.Second, func(g *locking.Grant, err error) { got <- outcome{g, err} }); err != nil {
+	told := func(a Asked) {
+		if a.Over() {
+			got <- outcome{a.Grant, a.Err}
+		}
+	}
+	if _, err := n.d.Ask([]locking.Scope{s}, 10*time.Second, told); err != nil {
 		n.t.Fatal(err)
 	}
 	o := <-got

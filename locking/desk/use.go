@@ -34,30 +34,63 @@ func (d *Desk) Check(s locking.Scope, token locking.Token) bool {
 	return d.holder.Check(now, s, token)
 }
 
-// Ask asks for a delegation over scopes, which are sorted, and as wide as it can be. done is told the grant, and then all scopes are in use
-// until EndUse was called for each; or why there is none. It is called once, without any lock, and must not block.
-func (d *Desk) Ask(scopes []locking.Scope, wait time.Duration, done func(*locking.Grant, error)) error {
+// Sure tells whether this node's session may be counted on: else no lock is to be had now.
+func (d *Desk) Sure() bool {
+	now := d.now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.holder.Sure(now)
+}
+
+// Asked is what becomes of a request for a delegation.
+type Asked struct {
+	Grant   *locking.Grant // all scopes are in use until EndUse was called for each
+	Err     error          // there is none
+	Blocker *locking.Claim // neither yet: it waits for this one, nil if that is not known
+}
+
+// Over tells whether nothing more will be told.
+func (a Asked) Over() bool { return a.Grant != nil || a.Err != nil }
+
+// Ask asks for a delegation over scopes, which are sorted, and as wide as it can be. told is called with what becomes of it until that is
+// Over, without any lock, and must not block.
+func (d *Desk) Ask(scopes []locking.Scope, wait time.Duration, told func(Asked)) (locking.RequestID, error) {
 	now := d.now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return ErrEnded
+		return locking.RequestID{}, ErrEnded
 	}
 	id, err := d.holder.Ask(now, scopes, wait)
 	if err != nil {
-		return err
+		return id, err
 	}
-	d.waiters[id] = &waiter{once: done}
+	d.waiters[id] = &waiter{told: told}
 	d.wake()
-	return nil
+	return id, nil
+}
+
+// Cancel takes back what Ask asked for, and nothing more is told of it. It returns false where what has become of it was told, or is being
+// told now: that counts.
+func (d *Desk) Cancel(id locking.RequestID) bool {
+	now := d.now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiters[id] == nil {
+		return false
+	}
+	delete(d.waiters, id)
+	d.holder.Cancel(now, id)
+	d.wake()
+	return true
 }
 
 // A waiter waits for what becomes of a claim.
 type waiter struct {
-	once func(*locking.Grant, error) // of Ask
-	got  chan outcome                // of Lock: cap 1
-	over *Ended                      // of Lock
-	more []chan struct{}             // of Renew: to be closed when the TTL has begun anew
+	told func(Asked)     // of Ask
+	got  chan outcome    // of Lock: cap 1
+	over *Ended          // of Lock
+	more []chan struct{} // of Renew: to be closed when the TTL has begun anew
 }
 
 // Ended tells when and why a lock is not held any more, other than by Unlock.
@@ -75,8 +108,8 @@ type outcome struct {
 
 // end tells an outcome, once.
 func (w *waiter) end(o outcome) {
-	if w.once != nil {
-		w.once(o.grant, o.err)
+	if w.told != nil {
+		w.told(Asked{Grant: o.grant, Err: o.err})
 		return
 	}
 	select {
@@ -173,7 +206,7 @@ func (d *Desk) begin(c *locking.Acquire) (locking.RequestID, *waiter, error) {
 		if before != nil {
 			w.over = before.over
 		}
-	} else if before != nil && before.once == nil {
+	} else if before != nil && before.told == nil {
 		before.end(outcome{err: errors.New("asked for again by somebody else with the same request ID")})
 	}
 	d.waiters[id] = w
@@ -266,6 +299,8 @@ func (d *Desk) happened(e locking.Event) {
 			err.Reason, err.Blocker = e.Result.Reason, e.Result.Blocker
 		}
 		d.answered(e.Request, outcome{err: err}, false)
+	case locking.Waiting:
+		d.waits(e)
 	case locking.Lost:
 		d.lost(e)
 	case locking.Extended:
@@ -279,12 +314,22 @@ func (d *Desk) happened(e locking.Event) {
 func (d *Desk) answered(id locking.RequestID, o outcome, stays bool) {
 	d.mu.Lock()
 	w := d.waiters[id]
-	if w != nil && (w.once != nil || !stays) {
+	if w != nil && (w.told != nil || !stays) {
 		delete(d.waiters, id)
 	}
 	d.mu.Unlock()
 	if w != nil {
 		w.end(o)
+	}
+}
+
+// waits tells who asked for a delegation that it has to wait.
+func (d *Desk) waits(e locking.Event) {
+	d.mu.Lock()
+	w := d.waiters[e.Request]
+	d.mu.Unlock()
+	if w != nil && w.told != nil {
+		w.told(Asked{Blocker: e.Result.Blocker})
 	}
 }
 
