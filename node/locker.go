@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"resonate/locking"
 	"resonate/locking/desk"
 	"resonate/merkle"
+	"resonate/replica"
 )
 
 // A Locker is the cluster's locks as people and scripts see them. It remembers the locks that were asked for through this node, and how
@@ -27,6 +29,8 @@ type Locker struct {
 	self  locking.NodeID
 	host  string
 	names func() map[merkle.NodeID]string
+	log   *slog.Logger
+	files *replica.Replica // nil: there are no files that paths are of
 
 	mu   sync.Mutex
 	own  map[locking.RequestID]*ownLock
@@ -50,7 +54,7 @@ type ownLock struct {
 func newLocker(n *Node) *Locker {
 	return &Locker{
 		desk: n.desk, self: locking.NodeID(n.replica.Node()), host: n.replica.Name(), names: n.memberNames,
-		own: make(map[locking.RequestID]*ownLock),
+		log: n.o.Folder.Log, files: n.replica, own: make(map[locking.RequestID]*ownLock),
 	}
 }
 
@@ -165,6 +169,7 @@ func (l *Locker) acquire(ctx context.Context, id locking.RequestID, q control.Lo
 		asked := time.Now()
 		held, err := l.desk.Lock(ctx, c)
 		if err == nil {
+			l.bringNewest(ctx, c.Scopes, held.Grant)
 			return l.keep(q, held, begun, asked), nil
 		}
 		var refused *desk.RefusedError
@@ -174,6 +179,31 @@ func (l *Locker) acquire(ctx context.Context, id locking.RequestID, q control.Lo
 			}
 		}
 		return control.Lock{}, l.explain(ctx, q, err)
+	}
+}
+
+// bringNewest has the newest version of what was locked come in. What cannot come is met later, as versions meet.
+func (l *Locker) bringNewest(ctx context.Context, scopes []locking.Scope, g *locking.Grant) {
+	if l.files == nil || scopes[0].Kind == locking.Name {
+		return
+	}
+	if err := l.files.AwaitNewest(ctx, scopes, g); err != nil {
+		l.log.Debug("a lock may not have brought the newest version", "scope", scopes[0].String(), "cause", err)
+	}
+}
+
+// publishTime bounds how long letting a lock go waits for what was changed under it to be let out.
+const publishTime = 5 * time.Second
+
+// letOut has what was changed under a lock let out before it is let go.
+func (l *Locker) letOut(ctx context.Context, s locking.Scope) {
+	if l.files == nil || s.Kind == locking.Name {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTime)
+	defer cancel()
+	if err := l.files.AwaitPublished(ctx, []locking.Scope{s}); err != nil {
+		l.log.Debug("a lock goes before all that was changed under it is let out", "scope", s.String(), "cause", err)
 	}
 }
 
@@ -326,6 +356,7 @@ func (l *Locker) Unlock(ctx context.Context, id string) error {
 		return err
 	}
 	scope := scopeOf(o.lock.Resource)
+	l.letOut(ctx, scope)
 	if err := l.desk.Unlock(key, []locking.Scope{scope}); err != nil {
 		return err
 	}

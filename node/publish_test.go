@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"resonate/control"
 )
@@ -141,4 +142,155 @@ func TestBothEditTheSameFiles(t *testing.T) {
 		}
 	}
 	t.Logf("%d files", len(a.names()))
+}
+
+// locks locks a path on m; with a slash at its end, all below it, too.
+func (m *machine) locks(path string, wait time.Duration) control.Lock {
+	m.t.Helper()
+	plain, below := strings.CutSuffix(path, "/")
+	resource := control.Resource{Path: plain, Below: below}
+	l, err := m.Locks().Lock(m.t.Context(), control.LockRequest{Resource: resource, TTL: time.Hour, Wait: wait, Why: "release"})
+	if err != nil {
+		m.t.Fatalf("lock %s on %s: %v", path, m.name, err)
+	}
+	return l
+}
+
+// comes waits until m has a content at a path.
+func (m *machine) comes(path, want string) {
+	m.t.Helper()
+	eventually(m.t, fmt.Sprintf("%s has %s", m.name, path), func() string {
+		if got := m.read(path); got != want {
+			return fmt.Sprintf("it has %q, and not %q", got, want)
+		}
+		return ""
+	})
+}
+
+// TestLockedElsewhere has one machine change what another has locked: an edit is set aside, a deletion and a new mode are undone, what is
+// new waits. The user is told who holds what.
+func TestLockedElsewhere(t *testing.T) {
+	a, b := newMachine(t, "a", map[string]string{"f": "base", "gone": "kept", "mode": "mode"}), newMachine(t, "b", nil)
+	if err := os.Mkdir(filepath.Join(a.dir, "dir"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	a.write("dir/old", "old")
+	b.joins(a)
+	allKnow(t, "a b", a, b)
+	equal(t, a, b)
+	lockable(t, a, b)
+	for _, path := range []string{"f", "gone", "mode"} {
+		a.locks(path, 0)
+	}
+	dir := a.locks("dir/", 0)
+	b.write("f", "b's")
+	eventually(t, "the edit is set aside", func() string {
+		for _, m := range []*machine{a, b} {
+			if names := m.names(); m.read("f") != "base" || !slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, "f.conflict-") && m.read(n) == "b's" }) {
+				return fmt.Sprintf("%s has %q in f, of %q", m.name, m.read("f"), names)
+			}
+		}
+		return ""
+	})
+	if err := os.Remove(filepath.Join(b.dir, "gone")); err != nil {
+		t.Fatal(err)
+	}
+	b.comes("gone", "kept")
+	if err := os.Chmod(filepath.Join(b.dir, "mode"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the mode is undone", func() string {
+		if info, err := os.Stat(filepath.Join(b.dir, "mode")); err != nil || info.Mode().Perm() != 0o644 {
+			return fmt.Sprint(info, err)
+		}
+		return ""
+	})
+	b.write("dir/new", "new")
+	eventually(t, "the user is told", func() string {
+		s, err := b.Replica().Status(t.Context())
+		if err != nil {
+			return err.Error()
+		}
+		if !slices.ContainsFunc(s.Problems, func(p control.Problem) bool {
+			return p.Path == "dir/new" && strings.Contains(p.Cause, "holds a lock on dir/ (release)")
+		}) {
+			return fmt.Sprintf("the problems are %+v", s.Problems)
+		}
+		return ""
+	})
+	if a.read("dir/new") != "" {
+		t.Error("what is new went out under a lock of another")
+	}
+	a.write("dir/old", "a's, under its own lock")
+	b.comes("dir/old", "a's, under its own lock")
+	if err := a.Locks().Unlock(t.Context(), dir.ID); err != nil {
+		t.Fatal(err)
+	}
+	a.comes("dir/new", "new")
+	equal(t, a, b)
+	if s, err := b.Replica().Status(t.Context()); err != nil || len(s.Problems) > 0 {
+		t.Errorf("in the end: %+v, %v", s.Problems, err)
+	}
+	if !strings.Contains(b.log.String(), "vm:a holds a lock on f (release)") && !strings.Contains(b.log.String(), "holds a lock on f (release)") {
+		t.Error("the log of b does not name the holder")
+	}
+}
+
+// TestLockBringsTheNewest has a machine lock what another has just changed: when it has the lock, it has the change.
+func TestLockBringsTheNewest(t *testing.T) {
+	a, b := newMachine(t, "a", map[string]string{"f": "base"}), newMachine(t, "b", nil)
+	b.joins(a)
+	allKnow(t, "a b", a, b)
+	equal(t, a, b)
+	lockable(t, a, b)
+	for i := range 10 {
+		from, to := a, b
+		if i%2 == 1 {
+			from, to = b, a
+		}
+		held := from.locks("f", 10*time.Second)
+		want := fmt.Sprintf("%s writes %d", from.name, i)
+		from.write("f", want)
+		if err := from.Locks().Unlock(t.Context(), held.ID); err != nil {
+			t.Fatal(err)
+		}
+		held = to.locks("f", 10*time.Second)
+		if got := to.read("f"); got != want {
+			t.Fatalf("%d: %s has the lock, and %q in place of %q", i, to.name, got, want)
+		}
+		if err := to.Locks().Unlock(t.Context(), held.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := a.names(); !slices.Equal(got, []string{"f"}) {
+		t.Errorf("there are %q", got)
+	}
+}
+
+// TestMovesAreLocked has a machine rename a directory while another edits in it: nothing is lost.
+func TestMovesAreLocked(t *testing.T) {
+	a, b := newMachine(t, "a", nil), newMachine(t, "b", nil)
+	for i := range 20 {
+		if err := os.MkdirAll(filepath.Join(a.dir, "d"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		a.write(fmt.Sprintf("d/f%d", i), "base")
+	}
+	b.joins(a)
+	allKnow(t, "a b", a, b)
+	equal(t, a, b)
+	lockable(t, a, b)
+	b.write("d/f0", "b's") // b has the delegation
+	a.comes("d/f0", "b's")
+	if err := os.Rename(filepath.Join(a.dir, "d"), filepath.Join(a.dir, "e")); err != nil {
+		t.Fatal(err)
+	}
+	b.comes("e/f0", "b's")
+	equal(t, a, b)
+	if !strings.Contains(a.log.String(), `"published a move" from=d to=e`) {
+		t.Error("the move was not published as one")
+	}
+	if token := a.agreed("e/f0").Token; token == "0" {
+		t.Error("the move has no token")
+	}
 }

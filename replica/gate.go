@@ -42,9 +42,10 @@ type permit struct {
 	paths  map[string]bool // of the changes
 	moved  string          // where what stood at the one path was moved to; "": nowhere
 	since  time.Time
-	heard  bool // it is in the table
-	over   bool // nobody waits for it any more
-	block  *locking.Claim
+	heard  bool           // it is in the table
+	over   bool           // nobody waits for it any more
+	block  *locking.Claim // what it was last told to wait for
+	parked bool           // that is another node's explicit lock: until it is over
 
 	grant  *locking.Grant // nil: not yet
 	newest *barrier       // nil: all is here
@@ -228,6 +229,11 @@ func (r *Replica) askLocks(need []*change, now time.Time) {
 		p.paths[c.path] = true
 		p.scopes = append(p.scopes, onePath(c.path))
 	}
+	r.askSorted(p, now)
+}
+
+// askSorted asks for p, or for the tree around its scopes where they are many.
+func (r *Replica) askSorted(p *permit, now time.Time) {
 	slices.SortFunc(p.scopes, locking.Scope.Compare)
 	if len(p.scopes) > maxLockPaths {
 		p.scopes = []locking.Scope{locking.Around(p.scopes)}
@@ -283,7 +289,7 @@ func (r *Replica) tendPermits(now time.Time) {
 		switch waited := now.Sub(p.since); {
 		case p.ready() && p.moved != "":
 			r.look(p.moved, false)
-		case p.grant != nil:
+		case p.grant != nil, p.heard && r.refusesUnder(p, now):
 		case p.heard && waited >= lockAgain, !r.locks.Sure() && waited >= lockPatience:
 			r.cancelPermit(p)
 		case !p.heard && waited >= lockPatience:
@@ -321,6 +327,9 @@ func (r *Replica) dropPermit(p *permit) {
 		defer r.look(p.moved, false)
 	}
 	for path := range p.paths {
+		if p.parked {
+			r.problem(path, "", "")
+		}
 		r.resume(path)
 	}
 	r.wakeIn(0)

@@ -43,8 +43,9 @@ type hashState struct {
 // A heldChange waits for the user's word.
 type heldChange struct {
 	*change
-	kind  string // "deleted", "rewritten", "suspect", keptLocal
+	kind  string // "deleted", "rewritten", "suspect", keptLocal, keptLocked
 	since time.Time
+	cause string // of keptLocked
 }
 
 // publishing is the loop's state of what changed here and is not let out yet.
@@ -437,6 +438,9 @@ func (h *heldChange) item(path string) control.Held {
 	case keptLocal:
 		item.Cause = "made here, and this node only receives"
 		item.Remedy = "resonate held revert, or run without -mode receive"
+	case keptLocked:
+		item.Cause, item.Remedy = "being undone: "+h.cause, "wait for a peer that has it"
+		return item
 	case "suspect":
 		item.Cause = "the machine went down without warning, or the disk is failing, and this is not what was agreed; the peers' version goes in as soon as one is there"
 		item.Remedy = "wait for a peer, or resonate held approve " + path
