@@ -37,15 +37,16 @@ type gating struct {
 
 // A permit is a lock that changes wait for.
 type permit struct {
-	id     locking.RequestID
-	scopes []locking.Scope
-	paths  map[string]bool // of the changes
-	moved  string          // where what stood at the one path was moved to; "": nowhere
-	since  time.Time
-	heard  bool           // it is in the table
-	over   bool           // nobody waits for it any more
-	block  *locking.Claim // what it was last told to wait for
-	parked bool           // that is another node's explicit lock: until it is over
+	id      locking.RequestID
+	scopes  []locking.Scope
+	paths   map[string]bool // of the changes
+	moved   string          // where what stood at the one path was moved to; "": nowhere
+	skipped bool            // something below moved was not looked at
+	since   time.Time
+	heard   bool           // it is in the table
+	over    bool           // nobody waits for it any more
+	block   *locking.Claim // what it was last told to wait for
+	parked  bool           // that is another node's explicit lock: until it is over
 
 	grant  *locking.Grant // nil: not yet
 	newest *barrier       // nil: all is here
@@ -209,9 +210,13 @@ func (r *Replica) admitMove(from, to string, now time.Time) (token merkle.Token,
 	return token, uses, true
 }
 
-// beingMoved tells whether path is or lies in what waits for the lock of a move.
-func (r *Replica) beingMoved(path string) bool {
-	return slices.ContainsFunc(r.permits, func(p *permit) bool { return p.moved != "" && !p.ready() && p.covers(path) })
+// movingTo returns the move that waits for its lock and brings what stands at path; nil: there is none.
+func (r *Replica) movingTo(path string) *permit {
+	i := slices.IndexFunc(r.permits, func(p *permit) bool { return p.moved != "" && !p.ready() && below(p.moved)(path) })
+	if i < 0 {
+		return nil
+	}
+	return r.permits[i]
 }
 
 // askLocks asks for the locks of changes, all of them with one request.
@@ -325,6 +330,9 @@ func (r *Replica) dropPermit(p *permit) {
 	r.permits = slices.DeleteFunc(r.permits, func(o *permit) bool { return o == p })
 	if p.moved != "" && p.grant == nil {
 		defer r.look(p.moved, false)
+	}
+	if p.skipped {
+		defer r.startScan(p.moved, false)
 	}
 	for path := range p.paths {
 		if p.parked {

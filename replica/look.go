@@ -117,7 +117,13 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 	if rec != nil && rec.inode != info.Inode {
 		r.lookBeyond(path)
 	}
-	r.movedTo(path, info)
+	if p := r.movingTo(path); p != nil {
+		p.skipped = p.skipped || path != p.moved
+		return // it is looked at again
+	}
+	if r.movedTo(path, info) {
+		return // as well
+	}
 	switch info.Kind {
 	case beneath.Dir:
 		if !scan && !r.timedHere(path, info) {

@@ -60,11 +60,8 @@ func (r *Replica) expand(p *peer, seq uint64) {
 }
 
 // movedTo finds out whether what stands at path, where nothing is known, is what went from another path: by its inode. If so,
-// the move is published, without looking at what lies below: that is looked at by itself.
+// the move is published, without looking at what lies below: that is looked at by itself. It returns true if the move waits for its lock.
 func (r *Replica) movedTo(path string, info beneath.Info) bool {
-	if r.beingMoved(path) {
-		return true
-	}
 	from, ok := r.gone[info.Inode]
 	if !ok {
 		return false
@@ -100,7 +97,7 @@ func (r *Replica) movedTo(path string, info beneath.Info) bool {
 	r.tellAll(op, nil)
 	r.noteOperation(op, nil)
 	r.log.Debug("published a move", "from", from, "to", path)
-	return true
+	return false
 }
 
 // movable tells whether info, found at to, is what was agreed and on disk at from, and gone from there.

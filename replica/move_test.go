@@ -375,7 +375,7 @@ func TestNewDirectoryOfAnOldInode(t *testing.T) {
 		}
 		r.records["d"].inode = info.Inode
 		r.look("d", false)
-		if r.movedTo("e", info) {
+		if r.movedTo("e", info); r.tree.Get("e").Live() {
 			t.Error("d, which was removed, passes for moved to e")
 		}
 	})
