@@ -16,6 +16,7 @@ type Status struct {
 	State  string  `json:"state"`
 	Mode   string  `json:"mode"` // "both", "send", "receive": which way changes go
 	Paused *Paused `json:"paused,omitempty"`
+	Locks  string  `json:"locks,omitempty"` // why none is granted now, and what follows; "": they are
 
 	Roots       Roots `json:"roots"`
 	Files       int   `json:"files"`

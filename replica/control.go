@@ -40,7 +40,7 @@ func (r *Replica) status(s *control.Status, network []control.Peer) {
 	s.Files, s.Directories, s.Symlinks, s.Bytes = root.Files, root.Dirs, root.Symlinks, root.Bytes
 	s.Peers = r.peerList(network, root.State)
 	r.traffic(s)
-	s.Mode = r.o.Mode.String()
+	s.Mode, s.Locks = r.o.Mode.String(), r.lockWords()
 	if r.paused != nil {
 		s.Paused = r.paused.forUser()
 	}

@@ -33,6 +33,8 @@ type gating struct {
 	lockFree time.Time // until then changes go out without locks: nobody has answered
 	asked    time.Time // when a lock was last asked for
 	denied   bool      // and was not had
+	moves    map[string]bool // where something came to that may have been moved: to be looked at again
+	cutOff   bool      // changes wait until locks are to be had, however long that takes
 }
 
 // A permit is a lock that changes wait for.
@@ -88,20 +90,39 @@ const (
 
 // lockState finds out whether changes need locks now.
 func (r *Replica) lockState(now time.Time) lockState {
+	r.cutOff = false
 	switch {
-	case r.locks == nil, !r.sharesLocks(), r.lockFree.After(now):
+	case r.locks == nil, !r.sharesLocks():
 		return lockless
-	case r.locks.Sure():
+	case r.locks.Sure() && !r.lockFree.After(now):
 		r.unsure = time.Time{}
 		return lockable
 	case r.unsure.IsZero():
 		r.unsure = now
 	}
-	if len(r.peers) == 0 || now.Sub(r.unsure) >= lockPatience {
-		return lockless // nobody hears of it now, or nobody grants any
+	over := len(r.peers) == 0 || now.Sub(r.unsure) >= lockPatience || r.lockFree.After(now) // nobody hears of it now, or nobody grants any
+	switch {
+	case over && r.o.Partition == ReadOnly:
+		r.cutOff = true
+		r.wakeIn(time.Second)
+		return lockLater
+	case over:
+		return lockless
 	}
 	r.wakeIn(50 * time.Millisecond)
 	return lockLater
+}
+
+// lockWords tells the user where no lock is to be had, and what follows; "" where they are.
+func (r *Replica) lockWords() string {
+	if r.locks == nil || !r.sharesLocks() || r.locks.Sure() {
+		return ""
+	}
+	text := "none is granted: no majority of those who vote on them can be reached; "
+	if r.o.Partition == ReadOnly {
+		return text + "what is changed here waits"
+	}
+	return text + "what is changed goes out without"
 }
 
 // sharesLocks tells whether there is anybody to keep off.
@@ -190,6 +211,7 @@ func (r *Replica) admitMove(from, to string, now time.Time) (token merkle.Token,
 	case lockless:
 		return token, nil, true
 	case lockLater:
+		r.lookForMove(to)
 		return token, nil, false
 	}
 	scopes := []locking.Scope{{Kind: locking.Tree, Path: from}, {Kind: locking.Tree, Path: to}}
@@ -198,7 +220,9 @@ func (r *Replica) admitMove(from, to string, now time.Time) (token merkle.Token,
 		t, used, ok := r.lockOf(s, from)
 		if !ok {
 			r.endUses(uses)
-			if !r.awaitsLock(from) && len(r.permits) < maxPermits {
+			if r.awaitsLock(from) || len(r.permits) >= maxPermits {
+				r.lookForMove(to)
+			} else {
 				r.ask(&permit{scopes: scopes, paths: map[string]bool{from: true}, moved: to}, now)
 			}
 			return token, nil, false
@@ -208,6 +232,15 @@ func (r *Replica) admitMove(from, to string, now time.Time) (token merkle.Token,
 		}
 	}
 	return token, uses, true
+}
+
+// lookForMove has path looked at again, soon.
+func (r *Replica) lookForMove(path string) {
+	if r.moves == nil {
+		r.moves = make(map[string]bool)
+	}
+	r.moves[path] = true
+	r.wakeIn(lockGather)
 }
 
 // movingTo returns the move that waits for its lock and brings what stands at path; nil: there is none.
@@ -262,6 +295,9 @@ func (r *Replica) ask(p *permit, now time.Time) {
 		r.log.Debug("no lock can be asked for: changes go out without", "cause", err)
 		r.lockFree = now.Add(lockPatience)
 		r.wakeIn(0)
+		if p.moved != "" {
+			r.lookForMove(p.moved)
+		}
 		return
 	}
 	r.permits = append(r.permits, p)
@@ -290,6 +326,11 @@ func (r *Replica) lockTold(p *permit, a desk.Asked) {
 
 // tendPermits goes on with permits: before changes are let out.
 func (r *Replica) tendPermits(now time.Time) {
+	moves := r.moves
+	r.moves = nil
+	for path := range moves {
+		r.look(path, false)
+	}
 	for _, p := range slices.Clone(r.permits) {
 		switch waited := now.Sub(p.since); {
 		case p.ready() && p.moved != "":
@@ -345,6 +386,9 @@ func (r *Replica) dropPermit(p *permit) {
 
 // anyChange tells whether a change is to be let out that does not wait for a lock.
 func (r *Replica) anyChange() bool {
+	if r.cutOff {
+		return false
+	}
 	for path := range r.changes {
 		if !r.awaitsLock(path) {
 			return true

@@ -33,6 +33,7 @@ import (
 type Options struct {
 	Dir            string
 	Mode           Mode
+	Partition      Partition
 	KeepOwner      bool // keep owner and group, setuid and setgid bits, and capabilities; needs root
 	Fresh          bool // begin anew: what was agreed before is forgotten, nothing is deleted
 	Version        string

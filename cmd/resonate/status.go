@@ -67,6 +67,9 @@ func renderStatus(s control.Status, now time.Time) string {
 	if way := modeWord(s.Mode); way != "" {
 		line("mode", "%s", way)
 	}
+	if s.Locks != "" {
+		line("locks", "%s", harmless(s.Locks))
+	}
 	if s.Progress != nil {
 		line("", "%s", renderProgress(*s.Progress, barWidth))
 	}
