@@ -74,13 +74,13 @@ func (q LockRequest) form() url.Values {
 	return url.Values{
 		"request": {q.RequestID}, "resource": {q.Resource.String()}, "shared": {strconv.FormatBool(q.Shared)},
 		"permits": {strconv.Itoa(q.Permits)}, "ttl": {q.TTL.String()}, "wait": {q.Wait.String()},
-		"session": {strconv.FormatBool(q.Session)}, "owner": {q.Owner}, "why": {q.Why},
+		"session": {strconv.FormatBool(q.Session)}, "batch": {strconv.FormatBool(q.Batch)}, "owner": {q.Owner}, "why": {q.Why},
 	}
 }
 
 func readLockRequest(form url.Values) (LockRequest, error) {
 	q := LockRequest{
-		RequestID: form.Get("request"), Shared: form.Get("shared") == "true", Session: form.Get("session") == "true",
+		RequestID: form.Get("request"), Shared: form.Get("shared") == "true", Session: form.Get("session") == "true", Batch: form.Get("batch") == "true",
 		Owner: form.Get("owner"), Why: form.Get("why"),
 	}
 	var err error

@@ -71,6 +71,7 @@ type LockRequest struct {
 	Permits   int           // n: together with up to n-1 others that ask for one of n permits; 0: exclusive, or shared
 	TTL       time.Duration // how long it is held unless it is renewed
 	Wait      time.Duration // for how long it is waited for; 0: not
+	Batch     bool          // of a path: what this node changes there is let out as one operation, when the lock is let go
 	Session   bool          // it ends before its TTL when this node ends, or is cut off for as long as a session lasts
 	Owner     string        // who asks: a user, a program
 	Why       string        // shown to whoever is kept from it
@@ -152,6 +153,8 @@ func (q LockRequest) Check() error {
 		return bad("%d permits: want at most %d", q.Permits, MaxPermits)
 	case q.Permits > 0 && q.Shared:
 		return bad("a lock is shared, or has permits, and not both")
+	case q.Batch && (q.Resource.Name != "" || q.Shared || q.Permits > 0):
+		return bad("only who has a path alone changes it in a batch")
 	case q.Wait < 0 || q.Wait > MaxWait:
 		return bad("wait of %v: want at most %v", q.Wait, MaxWait)
 	case len(q.Owner) > maxOwner || !utf8.ValidString(q.Owner):

@@ -107,7 +107,7 @@ func TestLocksOverTheSocket(t *testing.T) {
 	}}
 	c, _ := socketClient(t, f)
 	want := control.LockRequest{
-		RequestID: "0123456789abcdef", Resource: control.Resource{Path: "a\xfe\nb"}, Permits: 3, TTL: 90 * time.Second, Wait: time.Minute,
+		RequestID: "0123456789abcdef", Resource: control.Resource{Path: "a\xfe\nb"}, Batch: true, TTL: 90 * time.Second, Wait: time.Minute,
 		Session: true, Owner: "anna", Why: "a&b=c",
 	}
 	got, err := c.Lock(t.Context(), want)

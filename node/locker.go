@@ -170,6 +170,9 @@ func (l *Locker) acquire(ctx context.Context, id locking.RequestID, q control.Lo
 		held, err := l.desk.Lock(ctx, c)
 		if err == nil {
 			l.bringNewest(ctx, c.Scopes, held.Grant)
+			if q.Batch && l.files != nil {
+				l.files.HoldBatch(held.ID, c.Scopes[0])
+			}
 			return l.keep(q, held, begun, asked), nil
 		}
 		var refused *desk.RefusedError
@@ -196,12 +199,15 @@ func (l *Locker) bringNewest(ctx context.Context, scopes []locking.Scope, g *loc
 const publishTime = 5 * time.Second
 
 // letOut has what was changed under a lock let out before it is let go.
-func (l *Locker) letOut(ctx context.Context, s locking.Scope) {
+func (l *Locker) letOut(ctx context.Context, id locking.RequestID, s locking.Scope) {
 	if l.files == nil || s.Kind == locking.Name {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTime)
 	defer cancel()
+	if err := l.files.EndBatch(ctx, id); err != nil {
+		l.log.Debug("not all that was changed under a lock is let out as one", "scope", s.String(), "cause", err)
+	}
 	if err := l.files.AwaitPublished(ctx, []locking.Scope{s}); err != nil {
 		l.log.Debug("a lock goes before all that was changed under it is let out", "scope", s.String(), "cause", err)
 	}
@@ -236,6 +242,9 @@ func (l *Locker) follow(id locking.RequestID, o *ownLock) {
 		}
 		l.end(id, false, fmt.Errorf("%s: %w", why, control.ErrNotHeld))
 	case <-o.done:
+	}
+	if l.files != nil {
+		l.files.DropBatch(id)
 	}
 }
 
@@ -356,7 +365,7 @@ func (l *Locker) Unlock(ctx context.Context, id string) error {
 		return err
 	}
 	scope := scopeOf(o.lock.Resource)
-	l.letOut(ctx, scope)
+	l.letOut(ctx, key, scope)
 	if err := l.desk.Unlock(key, []locking.Scope{scope}); err != nil {
 		return err
 	}

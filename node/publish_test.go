@@ -294,3 +294,41 @@ func TestMovesAreLocked(t *testing.T) {
 		t.Error("the move has no token")
 	}
 }
+
+// TestBatch has a machine change many files under a lock that asks for a batch: no other sees any before it is let go, and then all come as
+// one operation.
+func TestBatch(t *testing.T) {
+	a, b := newMachine(t, "a", map[string]string{"f": "f"}), newMachine(t, "b", nil)
+	for _, dir := range []string{"d", "e"} {
+		if err := os.Mkdir(filepath.Join(a.dir, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.joins(a)
+	allKnow(t, "a b", a, b)
+	equal(t, a, b)
+	lockable(t, a, b)
+	held, err := a.Locks().Lock(t.Context(), control.LockRequest{Resource: control.Resource{Path: "d", Below: true}, TTL: time.Hour, Batch: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		a.write(fmt.Sprintf("d/%d", i), "new")
+	}
+	a.write("e/elsewhere", "elsewhere")
+	b.comes("e/elsewhere", "elsewhere") // it was written last
+	if entries, err := os.ReadDir(filepath.Join(b.dir, "d")); err != nil || len(entries) > 0 {
+		t.Errorf("b sees %d of the batch, %v", len(entries), err)
+	}
+	if err := a.Locks().Unlock(t.Context(), held.ID); err != nil {
+		t.Fatal(err)
+	}
+	b.comes("d/49", "new")
+	equal(t, a, b)
+	stamp := a.agreed("d/0").Author.Stamp
+	for i := range 50 {
+		if got := a.agreed(fmt.Sprintf("d/%d", i)); got.Author.Stamp != stamp || got.Token == "0" {
+			t.Errorf("d/%d: stamp %v, token %s; want stamp %v, and a token", i, got.Author.Stamp, got.Token, stamp)
+		}
+	}
+}

@@ -29,12 +29,13 @@ const (
 type gating struct {
 	locks    *desk.Desk // nil: no change needs one
 	permits  []*permit
-	unsure   time.Time // since when no lock is to be had; zero: they are
-	lockFree time.Time // until then changes go out without locks: nobody has answered
-	asked    time.Time // when a lock was last asked for
-	denied   bool      // and was not had
-	moves    map[string]bool // where something came to that may have been moved: to be looked at again
-	cutOff   bool      // changes wait until locks are to be had, however long that takes
+	unsure   time.Time                           // since when no lock is to be had; zero: they are
+	lockFree time.Time                           // until then changes go out without locks: nobody has answered
+	batches  map[locking.RequestID]locking.Scope // in which changes gather until their lock is let go
+	asked    time.Time                           // when a lock was last asked for
+	denied   bool                                // and was not had
+	moves    map[string]bool                     // where something came to that may have been moved: to be looked at again
+	cutOff   bool                                // changes wait until locks are to be had, however long that takes
 }
 
 // A permit is a lock that changes wait for.
@@ -132,7 +133,7 @@ func (r *Replica) sharesLocks() bool {
 
 // awaitsLock tells whether the change of a path is not to be let out yet.
 func (r *Replica) awaitsLock(path string) bool {
-	return slices.ContainsFunc(r.permits, func(p *permit) bool { return !p.ready() && p.covers(path) })
+	return r.inBatch(path) || slices.ContainsFunc(r.permits, func(p *permit) bool { return !p.ready() && p.covers(path) })
 }
 
 // cleared returns those changes that may be let out now, under which token, and what is in use until they are: endUses is to be called for that.

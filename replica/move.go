@@ -106,6 +106,8 @@ func (r *Replica) movable(from, to string, info beneath.Info) bool {
 	switch {
 	case r.unclean || c == nil || c.attrs != nil || !e.Live() || below(from)(to) || below(to)(from):
 		return false
+	case r.inBatch(from) || r.inBatch(to): // that would be an operation of its own
+		return false
 	case d.Kind != kindOf(info.Kind) || d.Kind != e.Kind || d.Inode != info.Inode:
 		return false
 	case d.Kind != merkle.Dir && (d.Size != info.Size || d.MTime != info.MTime):

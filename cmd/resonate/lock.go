@@ -21,10 +21,10 @@ func lockCommand() command {
 		name:     "lock",
 		operands: "PATH|-name NAME [-ttl T] [-wait T] [-shared] [-permits N] [-offline T] [-why TEXT] [-json] [-- CMD...]",
 		short:    "lock a path or a name, in the whole cluster, for a time or while a command runs",
-		long: `Nobody else in the cluster can lock PATH until it is unlocked, its time is over, or somebody ends the lock by force. It
-keeps out those who ask for it: files are synchronised whatever is locked. A directory is locked with all that is below it. -name locks a name instead, which has nothing
+		long: `Nobody else in the cluster can lock PATH until it is unlocked, its time is over, or somebody ends the lock by force. What
+they change there all the same is not let out. A directory is locked with all that is below it. -name locks a name instead, which has nothing
 to do with files: scripts agree on it. Who holds it already is told, with exit code 4.
-With CMD the lock is held while CMD runs, and renewed. CMD finds the lock's number in RESONATE_LOCK_TOKEN. When the lock is lost, CMD is sent SIGTERM, and 10 seconds
+With CMD the lock is held while CMD runs, and renewed; what is changed there meanwhile is let out when CMD has ended, all of it as one operation. CMD finds the lock's number in RESONATE_LOCK_TOKEN. When the lock is lost, CMD is sent SIGTERM, and 10 seconds
 later SIGKILL. Exit codes are then CMD's, 124 (the lock was not had), 125 (the lock was lost, or we failed), 126 (CMD
 cannot be run) and 127 (there is no CMD).`,
 		runs: true,
@@ -145,6 +145,13 @@ func (l *lockCall) request(on control.Resource) control.LockRequest {
 	return q
 }
 
+// command is what the flags ask for a command to run under.
+func (l *lockCall) command(on control.Resource) control.LockRequest {
+	q := l.request(on)
+	q.Batch = on.Name == "" && !q.Shared && q.Permits == 0
+	return q
+}
+
 // userName is who runs this program.
 func userName(env func(string) string) string {
 	if u, err := account.Current(); err == nil && u.Username != "" {
@@ -176,7 +183,7 @@ func untilLocked(l control.Lock, zone *time.Location) string {
 
 // run runs a command under the lock.
 func (l *lockCall) run(ctx context.Context, locker control.Locker, on control.Resource, argv []string) error {
-	q := l.request(on)
+	q := l.command(on)
 	q.TTL, q.Session = min(q.TTL, commandTTL), false
 	if q.Why == "" {
 		q.Why = "runs " + commandWords(argv)
