@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A machine is a node with homes of its own, so that nothing but members makes it known to others.
 type machine struct {
-	t     *testing.T
+	t     testing.TB
 	name  string
 	home  string
 	dir   string
@@ -33,6 +33,8 @@ type machine struct {
 	log   logBuffer
 	*Node
 	end func() // ends it and waits
+
+	lockless bool // it lets changes out without locks
 }
 
 type logBuffer struct {
@@ -53,7 +55,15 @@ func (l *logBuffer) String() string {
 }
 
 // newMachine starts a node on a folder that holds files.
-func newMachine(t *testing.T, name string, files map[string]string) *machine {
+func newMachine(t testing.TB, name string, files map[string]string) *machine {
+	t.Helper()
+	m := prepareMachine(t, name, files)
+	m.start()
+	return m
+}
+
+// prepareMachine is newMachine, but for the start.
+func prepareMachine(t testing.TB, name string, files map[string]string) *machine {
 	t.Helper()
 	m := &machine{t: t, name: name, home: t.TempDir()}
 	m.dir = filepath.Join(m.home, name)
@@ -63,7 +73,6 @@ func newMachine(t *testing.T, name string, files map[string]string) *machine {
 	for path, content := range files {
 		m.write(path, content)
 	}
-	m.start()
 	return m
 }
 
@@ -81,6 +90,9 @@ func (m *machine) start() {
 		m.t.Fatalf("open %s: %v", m.name, err)
 	}
 	m.Node = n
+	if m.lockless {
+		n.replica.UseLocks(nil)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()
@@ -169,7 +181,7 @@ func (m *machine) content() string {
 }
 
 // eventually waits until cond returns "".
-func eventually(t *testing.T, what string, cond func() string) {
+func eventually(t testing.TB, what string, cond func() string) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
@@ -184,7 +196,7 @@ func eventually(t *testing.T, what string, cond func() string) {
 	}
 }
 
-func equal(t *testing.T, machines ...*machine) {
+func equal(t testing.TB, machines ...*machine) {
 	t.Helper()
 	eventually(t, "the folders become equal", func() string {
 		for _, m := range machines[1:] {
@@ -196,7 +208,7 @@ func equal(t *testing.T, machines ...*machine) {
 	})
 }
 
-func allKnow(t *testing.T, want string, machines ...*machine) {
+func allKnow(t testing.TB, want string, machines ...*machine) {
 	t.Helper()
 	eventually(t, "all know the members", func() string {
 		for _, m := range machines {

@@ -50,7 +50,7 @@ func (m *machine) names() (out []string) {
 }
 
 // lockable waits until all machines have locks of one table.
-func lockable(t *testing.T, ms ...*machine) {
+func lockable(t testing.TB, ms ...*machine) {
 	t.Helper()
 	eventually(t, "one lock table", func() string {
 		first := ms[0].desk.Status()
@@ -331,4 +331,67 @@ func TestBatch(t *testing.T) {
 			t.Errorf("d/%d: stamp %v, token %s; want stamp %v, and a token", i, got.Author.Stamp, got.Token, stamp)
 		}
 	}
+}
+
+// TestManyWritersOnThreeMachines has programs on three machines write the same files again and again: all is equal in the end, each file has
+// what somebody wrote, and then nothing is said any more.
+func TestManyWritersOnThreeMachines(t *testing.T) {
+	const files, writers, rounds = 10, 3, 15
+	content := make(map[string]string)
+	for i := range files {
+		content[fmt.Sprintf("f%d", i)] = "base"
+	}
+	a, b, c := newMachine(t, "a", content), newMachine(t, "b", nil), newMachine(t, "c", nil)
+	b.joins(a)
+	c.joins(a)
+	allKnow(t, "a b c", a, b, c)
+	equal(t, a, b, c)
+	lockable(t, a, b, c)
+	var wg sync.WaitGroup
+	for _, m := range []*machine{a, b, c} {
+		for w := range writers {
+			wg.Go(func() {
+				for i := range rounds {
+					for f := range files {
+						m.write(fmt.Sprintf("f%d", f), fmt.Sprintf("%s %d %d", m.name, w, i))
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for _, m := range []*machine{a, b, c} {
+		if err := m.Replica().Wait(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, a, b, c)
+	for _, path := range a.names() {
+		var name string
+		var w, i int
+		if n, err := fmt.Sscanf(a.read(path), "%s %d %d", &name, &w, &i); n != 3 || err != nil {
+			t.Errorf("%s has %q", path, a.read(path))
+		}
+	}
+	sent := func() (n uint64) {
+		for _, m := range []*machine{a, b, c} {
+			s, err := m.Replica().Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += s.MessagesSent
+		}
+		return n
+	}
+	before, since := sent(), time.Now()
+	eventually(t, "nothing is said for a second", func() string {
+		if now := sent(); now != before {
+			before, since = now, time.Now()
+		}
+		if time.Since(since) < time.Second {
+			return "something was said"
+		}
+		return ""
+	})
+	t.Logf("%d files", len(a.names()))
 }

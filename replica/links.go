@@ -107,12 +107,13 @@ func (r *Replica) joinLinks() {
 	}
 	names := make(map[uint64][]string) // by inode
 	found := make(map[uint64]*change)
+	fresh := make(map[*change]bool) // the others have waited, and may be of how the file was before
 	unknown := false
 	for _, c := range r.changes {
 		if c.links < 2 || c.attrs == nil || c.joined {
 			continue
 		}
-		c.joined = true
+		c.joined, fresh[c] = true, true
 		inode := c.disk.Inode
 		names[inode] = append(names[inode], c.path)
 		found[inode] = c
@@ -131,12 +132,12 @@ func (r *Replica) joinLinks() {
 	}
 	for inode, paths := range names {
 		slices.Sort(paths)
-		r.joinLink(found[inode], slices.Compact(paths))
+		r.joinLink(found[inode], slices.Compact(paths), fresh)
 	}
 }
 
-// joinLink makes paths, of which c is one that was found to have changed, names of one file.
-func (r *Replica) joinLink(c *change, paths []string) {
+// joinLink makes paths, of which c is one that was found to have changed, names of one file. What was found fresh is as c says.
+func (r *Replica) joinLink(c *change, paths []string, fresh map[*change]bool) {
 	var id merkle.Hash
 	for _, path := range paths {
 		if e := r.tree.Get(path); e.Live() && id.IsZero() && r.diskAt(path).Inode == c.disk.Inode {
@@ -148,8 +149,10 @@ func (r *Replica) joinLink(c *change, paths []string) {
 	}
 	for _, path := range paths {
 		switch own := r.changes[path]; {
-		case own != nil && own.attrs != nil && own.disk.Inode == c.disk.Inode:
+		case own != nil && own.attrs != nil && own.disk.Inode == c.disk.Inode && fresh[own]:
 			own.attrs.Link = id
+		case own != nil && own.attrs != nil && own.disk.Inode == c.disk.Inode:
+			r.changedAlike(path, c, id)
 		case own == nil && r.hashing[path] == nil && r.held[path] == nil:
 			r.changedAlike(path, c, id)
 		}

@@ -13,7 +13,7 @@ import (
 // settle does what has to wait until all is in: directories that a peer deleted although something lives in them are
 // made known again, and mtimes of directories are set.
 func (r *Replica) settle(now time.Time) {
-	if r.working() || len(r.changes) > 0 || len(r.hashing) > 0 {
+	if r.working() || r.anyChange() || len(r.hashing) > 0 {
 		return
 	}
 	if wait := settleDelay - now.Sub(r.lastChange); (len(r.linger) > 0 || len(r.hints) > 0) && wait > 0 {
@@ -24,7 +24,9 @@ func (r *Replica) settle(now time.Time) {
 		return
 	}
 	for _, dir := range slices.SortedFunc(maps.Keys(r.linger), func(a, b string) int { return len(b) - len(a) }) {
-		r.endLinger(dir)
+		if !anyKey(r.changes, below(dir)) { // it may wait for a lock, and is what lives there
+			r.endLinger(dir)
+		}
 	}
 	for dir := range r.hints {
 		r.setHint(dir)
