@@ -343,6 +343,23 @@ func (tr tree) diff(want tree) string {
 	return strings.Join(out, "\n")
 }
 
+// sizesIn tells which file of the tree is not there in a folder with the size that it should have; "" if all are.
+func (tr tree) sizesIn(dir string) string {
+	for p, c := range tr {
+		if strings.HasSuffix(p, "/") || strings.HasPrefix(c, "-> ") {
+			continue
+		}
+		info, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(p)))
+		if err != nil {
+			return err.Error()
+		}
+		if info.Size() != int64(len(c)) {
+			return fmt.Sprintf("%q is %d bytes long, want %d", p, info.Size(), len(c))
+		}
+	}
+	return ""
+}
+
 // copies returns the conflict copies in a tree.
 func (tr tree) copies() []string {
 	var out []string
@@ -364,9 +381,8 @@ func eventually(t testing.TB, what string, cond func() string) {
 // within is eventually for what may take longer.
 func within(t testing.TB, limit time.Duration, what string, cond func() string) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(limit); ; <-tick.C {
+	for end := time.Now().Add(limit); ; {
+		begun := time.Now()
 		missing := cond()
 		if missing == "" {
 			return
@@ -374,6 +390,7 @@ func within(t testing.TB, limit time.Duration, what string, cond func() string) 
 		if time.Now().After(end) {
 			t.Fatalf("%s: not after %v: %s", what, limit, missing)
 		}
+		<-time.After(max(5*time.Millisecond, 2*time.Since(begun))) // to look must not keep the nodes from their work
 	}
 }
 
@@ -421,6 +438,11 @@ func converged(t testing.TB, nodes ...*node) tree {
 func holds(t testing.TB, want tree, nodes ...*node) {
 	t.Helper()
 	eventually(t, "the wanted tree", func() string {
+		for _, n := range nodes {
+			if d := want.sizesIn(n.dir); d != "" { // before all is read, again and again
+				return n.name + ": " + d
+			}
+		}
 		for _, n := range nodes {
 			if d := n.tree().diff(want); d != "" {
 				return n.name + ": " + d

@@ -48,7 +48,8 @@ until_true 30 "a login leads to a daemon that runs" same desktop laptop
 [ "$(on laptop resonate peers -dir shared -json | grep -c '"short"')" = 2 ] || { echo "they are not two members" >&2; exit 1; }
 
 down laptop TERM
-kill -TERM $(pgrep -f "^resonate -dir shared$") 2>/dev/null || true
+# Of that name there are others on the machine, perhaps: only the one of desktop is meant.
+kill -TERM $(comm -12 <(pgrep -f "^resonate -dir shared$" | sort) <(ip netns pids "$tag-desktop" | sort)) 2>/dev/null || true
 until_true 10 "desktop's daemon has ended" bash -c "! ip netns exec $tag-desktop ss -ltn | grep -q 7373"
 rm -r "$hosts/desktop/shared/.resonate" "$hosts/desktop/.local"
 in_background laptop laptop.log resonate -dir shared -peer "ssh://root@desktop.local$hosts/desktop/shared"

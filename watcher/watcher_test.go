@@ -19,7 +19,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-const patience = 10 * time.Second // for conditions that come true in milliseconds
+const patience = 20 * time.Second // for conditions that come true in milliseconds
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 

@@ -16,7 +16,6 @@ import (
 
 // The repository that TestGitRepository makes.
 const (
-	gitFiles    = 10_000
 	gitBranches = 20
 	gitSwitches = 12
 )
@@ -25,8 +24,9 @@ const (
 // other.
 func TestGitRepository(t *testing.T) {
 	if testing.Short() {
-		t.Skip("makes a repository of 10,000 files")
+		t.Skip("makes a repository of some thousand files")
 	}
+	t.Parallel()
 	if _, err := exec.LookPath("git"); err != nil {
 		skip(t, "git")
 	}

@@ -20,12 +20,13 @@ import (
 // readAtStart is the most that a daemon may read when it starts on a folder that it knows: state, not content.
 const readAtStart = 20 << 20
 
-// TestGOROOT has the whole of a Go installation go from one folder to the other, and both daemons start again
+// TestGOROOT has a Go installation go from one folder to the other, and both daemons start again
 // afterwards: they find everything as it was, without reading it.
 func TestGOROOT(t *testing.T) {
 	if testing.Short() {
 		t.Skip("copies some hundred megabytes")
 	}
+	t.Parallel()
 	out, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		skip(t, fmt.Sprintf("the go command: %v", err))
@@ -42,7 +43,7 @@ func TestGOROOT(t *testing.T) {
 	b := c.add("b", a)
 	a.start()
 	b.start()
-	if err := os.CopyFS(filepath.Join(a.dir, "go"), os.DirFS(strings.TrimSpace(string(out)))); err != nil {
+	if err := os.CopyFS(filepath.Join(a.dir, "go"), os.DirFS(filepath.Join(strings.TrimSpace(string(out)), goTree))); err != nil {
 		t.Fatal(err)
 	}
 	copied := time.Now()

@@ -412,12 +412,16 @@ func (c *cluster) inSync() error {
 
 // converge waits until every daemon has seen all that its user did, and all agree.
 func (c *cluster) converge(most time.Duration) error {
+	turn := 5 * time.Second
+	if c.revive != nil {
+		turn = 200 * time.Millisecond // what dies while another one waits for it is started soon
+	}
 	return eventually(most, func() error {
 		if c.revive != nil {
 			c.revive()
 		}
 		for _, d := range c.daemons {
-			if err := d.wait(5 * time.Second); err != nil {
+			if err := d.wait(turn); err != nil {
 				return fmt.Errorf("wait for %s: %w", d.name, err)
 			}
 		}

@@ -24,6 +24,7 @@ func runHosts(t *testing.T, script string, tools ...string) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
+	t.Parallel() // each has a network of its own
 	if os.Geteuid() != 0 {
 		skip(t, "root, for network namespaces")
 	}

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +23,21 @@ func TestMain(m *testing.M) {
 	testscript.Main(noLeaks{m}, map[string]func(){"resonate": main})
 }
 
+// atOnce is how many tests run at once, unless -parallel says it: most wait most of the time, for daemons and for
+// what is to happen after a while.
+const atOnce = 4
+
+// moreAtOnce has at least atOnce tests run at once.
+func moreAtOnce() error {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given || runtime.GOMAXPROCS(0) >= atOnce {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(atOnce))
+}
+
 // noLeaks fails a test run that leaves goroutines behind.
 type noLeaks struct{ m *testing.M }
 
@@ -27,6 +45,10 @@ func (n noLeaks) Run() int {
 	// Where hangups are ignored, as under nohup(1), the daemons that tests start would ignore them, too. What this process takes notice of is
 	// as usual in those.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	if err := moreAtOnce(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	code := n.m.Run()
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
@@ -38,6 +60,7 @@ func (n noLeaks) Run() int {
 // TestScripts runs the command line as users do; see testdata/script. "exits N CMD..." runs a command and
 // demands its exit code; "waitfor FILE" waits until a file is there.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {

@@ -33,6 +33,7 @@ func TestRandomOperations(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds for each seed")
 	}
+	t.Parallel()
 	first, n := max(*seedFlag, 1), *seedsFlag
 	switch {
 	case *seedFlag != 0:

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-const patience = 10 * time.Second
+const patience = 20 * time.Second
 
 // skip leaves a test out, except where all must run.
 func skip(t *testing.T, why string) {
