@@ -3,7 +3,7 @@
 # that dies without a word. Each time sync goes on within seconds of the network being back. Run it as root on Linux:
 #   RESONATE=$(which resonate) testdata/network.sh
 source "$(dirname "${BASH_SOURCE[0]}")/hosts.sh"
-within=40 # seconds; on a machine with nothing else to do it takes one or two, and six after another address
+within=30 # seconds; on a machine with nothing else to do it takes one or two, and six after another address
 
 hosts_up desktop laptop
 mkdir "$hosts/desktop/shared"

@@ -40,8 +40,8 @@ func TestNoEcho(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Where answers come late each message is acknowledged in a packet of its own, which would be counted: it goes before the tests that
-	// run beside it, and takes hardly anything from them.
+	// An answer that comes late may have its question acknowledged in a packet of its own, which would be counted: so this goes before
+	// the tests that run beside it. It takes hardly anything from them.
 	cmd := exec.Command("nice", "-n", "-10", exe, "-test.run=^TestNoEcho$", "-test.v")
 	cmd.Env = append(os.Environ(), envQuietNet+"=1")
 	cmd.SysProcAttr = quietNetwork()
