@@ -369,8 +369,10 @@ func TestManyWritersOnThreeMachines(t *testing.T) {
 	for _, path := range a.names() {
 		var name string
 		var w, i int
-		if n, err := fmt.Sscanf(a.read(path), "%s %d %d", &name, &w, &i); n != 3 || err != nil {
-			t.Errorf("%s has %q", path, a.read(path))
+		content := a.read(path)
+		truncated := content == "" && strings.Contains(path, ".conflict-") // as a writer has it for a moment
+		if n, err := fmt.Sscanf(content, "%s %d %d", &name, &w, &i); !truncated && (n != 3 || err != nil) {
+			t.Errorf("%s has %q", path, content)
 		}
 	}
 	sent := func() (n uint64) {

@@ -132,12 +132,13 @@ func (d *Desk) meets(m meeting) {
 	mine := d.ownStanding()
 	v := quorum.Meet(mine.Standing, m.theirs.Standing)
 	var err error
+	before := d.quorum.Standing()
 	switch v.Do {
 	case quorum.Found:
 		err = d.quorum.Found()
 	case quorum.Follow:
 		if err = d.quorum.Follow(m.theirs.Table, m.theirs.Generation); errors.Is(err, quorum.ErrRaise) {
-			err = nil // its leader raises it when it hears of this node's, and tells
+			err = nil // its leader raises it when it hears of this node's (see review), and tells
 		}
 	case quorum.Stay:
 		if mine.leads && v.Raise > 0 {
@@ -151,7 +152,7 @@ func (d *Desk) meets(m meeting) {
 	if err != nil && d.ctx.Err() == nil {
 		d.log.Warn("the lock tables of two nodes cannot become one yet", "peer", m.theirs.Node, "because", v.Why, "cause", err)
 	}
-	if v.Do != quorum.Stay || v.Raise > 0 {
+	if d.quorum.Standing() != before { // else the two would tell each other the same for ever
 		d.standsOtherwise()
 	}
 }

@@ -26,15 +26,24 @@ func (q *Quorum) Follow(table TableID, generation uint64) error {
 	if table == (TableID{}) || generation == 0 || generation >= maxGeneration {
 		return fmt.Errorf("follow table %s of generation %d: %w", table, generation, ErrFormat)
 	}
-	q.mu.Lock()
-	same := q.record.table == table
-	q.mu.Unlock()
-	if same {
-		return q.Saw(generation)
-	}
-	return q.change(func(r *record) error {
+	above := func(r *record) error {
 		if seen := max(r.seen, r.generation); generation <= seen && seen > 0 {
 			return fmt.Errorf("follow table %s of generation %d: %w: %d", table, generation, ErrRaise, seen)
+		}
+		return nil
+	}
+	q.mu.Lock()
+	same, err := q.record.table == table, above(q.record)
+	q.mu.Unlock()
+	switch {
+	case same:
+		return q.Saw(generation)
+	case err != nil: // what runs goes on
+		return err
+	}
+	return q.change(func(r *record) error {
+		if err := above(r); err != nil {
+			return err
 		}
 		q.drop()
 		r.table, r.generation, r.lapsed, r.shared = table, generation, TableID{}, true

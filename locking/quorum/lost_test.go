@@ -255,8 +255,12 @@ func TestATableDissolves(t *testing.T) {
 	}
 	propose(t, n.leader("b"), "other")
 	log := logDir(b.dir, b.recorded(t).log)
+	running := b.current.Load()
 	if err := b.Follow(a.Status().Table, 1); !errors.Is(err, ErrRaise) {
 		t.Errorf("following a table of no higher generation: got %v, want ErrRaise", err)
+	}
+	if b.current.Load() != running {
+		t.Error("the log that goes on was ended and begun anew")
 	}
 	propose(t, n.leader("b"), "goes on")
 
