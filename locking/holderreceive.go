@@ -42,6 +42,10 @@ func (h *Holder) answer(m *Answer) {
 	case *Open:
 		h.opened(c, m.Number, res)
 	case *Acquire:
+		if res.Reason == NoSession && c.Session == h.session {
+			h.over()
+			return
+		}
 		if k := h.claims[c.Request]; k != nil && k.Session == c.Session {
 			h.became(k, m.Index, res, k.asked)
 		} else if k == nil && res.Status == Granted {
@@ -174,8 +178,7 @@ func (h *Holder) aliveCame(m *Alive) {
 		return
 	}
 	if m.Over {
-		h.forget()
-		h.tell(Event{What: SessionLost})
+		h.over()
 		return
 	}
 	// A KeepAlive from before a gap proves nothing about the time since; one that would end before it came, neither.
@@ -193,8 +196,14 @@ func (h *Holder) aliveCame(m *Alive) {
 	}
 }
 
-// forget ends the session on this side, and what is bound to it.
-func (h *Holder) forget() {
+// over takes note that the table has no such session. What it has never heard of is asked for in the next one.
+func (h *Holder) over() {
+	h.forget(Expired)
+	h.tell(Event{What: SessionLost})
+}
+
+// forget ends the session on this side, and what is bound to it, for a cause.
+func (h *Holder) forget(cause Cause) {
 	h.session, h.until, h.alive, h.heard = Session{}, 0, 0, 0
 	for _, id := range h.sortedClaims() {
 		k := h.claims[id]
@@ -202,7 +211,7 @@ func (h *Holder) forget() {
 		case k.token != (Token{}) && k.Free:
 			continue
 		case k.token != (Token{}):
-			h.tell(Event{What: Lost, Request: id, Cause: Expired})
+			h.tell(Event{What: Lost, Request: id, Cause: cause})
 		case k.index == 0:
 			continue // not in the table yet: it is asked for in the next session
 		default:

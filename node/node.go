@@ -116,11 +116,22 @@ func (n *Node) Replica() *replica.Replica { return n.replica }
 // Addr returns the first address that is listened on.
 func (n *Node) Addr() net.Addr { return n.endpoint.Addr() }
 
-// Run keeps the folder in step until ctx ends, which is no error, or until it must not be touched any more.
+// Run keeps the folder in step until ctx ends, which is no error, or until it must not be touched any more. When ctx ends, the cluster's locks are
+// let go of first, while the sessions are still there.
 func (n *Node) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	asked := ctx
+	ctx, cancel := context.WithCancel(context.WithoutCancel(asked))
 	defer cancel()
 	var parts errgroup.Group
+	parts.Go(func() error {
+		defer cancel()
+		select {
+		case <-asked.Done():
+			n.desk.LetGo()
+		case <-ctx.Done():
+		}
+		return nil
+	})
 	runs := []func(context.Context) error{n.replica.Run, n.mesh.Load().Run, n.keep, n.desk.Run}
 	if n.o.Discover {
 		runs = append(runs, n.discover)

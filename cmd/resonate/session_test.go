@@ -72,3 +72,28 @@ func TestKilledNodesLocksAreFreeAfterItsSession(t *testing.T) {
 		t.Errorf("its lock was had after %v, want it after about the session of 5 s", took)
 	}
 }
+
+// A daemon that is ended as users do it lets go of its locks: whoever waits does not wait for its session.
+func TestEndedNodesLocksAreFreeAtOnce(t *testing.T) {
+	t.Parallel()
+	nodes := startLockers(t, 3, 3)
+	leader, other, third := nodes[0], nodes[1], nodes[2]
+	if _, err := other.lock("path:x", 0); err != nil {
+		t.Fatal(err)
+	}
+	other.stop()
+	if _, err := leader.lock("path:x", 5*time.Second); err != nil {
+		t.Errorf("lock of a node that was ended: %v", err)
+	}
+	other.start(envLocks + "=" + clusterLocks)
+	leader.stop()
+	for _, d := range []*daemon{other, third} {
+		l, err := d.lock("path:x", 10*time.Second)
+		if err == nil {
+			err = d.client.Unlock(t.Context(), l.ID)
+		}
+		if err != nil {
+			t.Errorf("%s: lock of a leader that was ended: %v", d.name, err)
+		}
+	}
+}

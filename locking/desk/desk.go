@@ -64,8 +64,9 @@ type Desk struct {
 	asked   uint64
 	unsure  []verifying             // letters to be sent when it is known that this node leads
 	gone    map[locking.NodeID]bool // who is no member any more
-	closed  bool
-	retell  int // reviews in which all members are told again how this node stands
+	closed  bool                    // nothing more is asked for
+	settled *settling               // nil: nobody waits for it
+	retell  int                     // reviews in which all members are told again how this node stands
 }
 
 // Open reads what is on disk.
@@ -142,19 +143,9 @@ func (d *Desk) Run(ctx context.Context) error {
 	return d.finish()
 }
 
-// finish lets go of all that is held, as far as somebody hears it, and ends all goroutines.
+// finish ends all goroutines, and the log.
 func (d *Desk) finish() error {
-	d.mu.Lock()
-	d.closed = true
-	for id, w := range d.waiters {
-		w.end(outcome{err: ErrEnded})
-		if w.over != nil {
-			w.over.Cause = locking.Closed
-			close(w.over.Done)
-		}
-		delete(d.waiters, id)
-	}
-	d.mu.Unlock()
+	d.refuse()
 	d.wg.Wait()
 	return d.quorum.Close()
 }
@@ -198,6 +189,7 @@ func (d *Desk) turn() time.Duration {
 	if keeper != nil {
 		next = min(next, keeper.Next()-now)
 	}
+	d.settled = d.settled.look()
 	d.mu.Unlock()
 	for _, p := range proposals {
 		d.wg.Go(func() { d.propose(keeper, p) })

@@ -15,6 +15,9 @@ func (d *Desk) Use(s locking.Scope) (locking.Token, bool) {
 	now := d.now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return locking.Token{}, false
+	}
 	return d.holder.Use(now, s)
 }
 
