@@ -93,6 +93,7 @@ type Event struct {
 	Result  *Result // of Got, Waiting and Refusal
 	Cause   Cause   // of Lost
 	Scopes  []Scope // of Give: what is given up
+	Holding Holding // of Got, Give and Lost: what is held, or was
 	By      string  // of Lost: who forced it, and why
 }
 
@@ -346,17 +347,32 @@ func (h *Holder) Held() []Holding {
 	var out []Holding
 	for _, id := range h.sortedClaims() {
 		if k := h.claims[id]; k.token != (Token{}) && !k.Free {
-			out = append(out, Holding{id, k.scopes, k.Mode})
+			out = append(out, k.holding())
 		}
 	}
 	return out
 }
 
-// A Holding is a claim that a node holds.
+// Holding returns what this node holds by a request; false: nothing.
+func (h *Holder) Holding(id RequestID) (Holding, bool) {
+	if k := h.claims[id]; k != nil && k.token != (Token{}) {
+		return k.holding(), true
+	}
+	return Holding{}, false
+}
+
+// A Holding is a claim that a node holds, or has held.
 type Holding struct {
-	Request RequestID
-	Scopes  []Scope
-	Mode    Mode
+	Request    RequestID
+	Scopes     []Scope
+	Mode       Mode
+	Token      Token
+	Delegation bool
+	Owner, Why string // of a claim from before the node was started anew: not known
+}
+
+func (k *holding) holding() Holding {
+	return Holding{k.Request, k.scopes, k.Mode, k.token, k.Delegation, k.Owner, k.Why}
 }
 
 // next returns the number of a message that is sent now.

@@ -129,7 +129,7 @@ func (h *Holder) granted(k *holding, res *Result, deadline time.Duration) {
 	for _, s := range k.scopes {
 		h.at[s] = k
 	}
-	h.tell(Event{What: Got, Request: k.Request, Result: res})
+	h.tell(Event{What: Got, Request: k.Request, Result: res, Holding: k.holding()})
 }
 
 // absorb lets go of the delegations that lie in k: nobody else can get at them while k is held.
@@ -211,7 +211,7 @@ func (h *Holder) forget(cause Cause) {
 		case k.token != (Token{}) && k.Free:
 			continue
 		case k.token != (Token{}):
-			h.tell(Event{What: Lost, Request: id, Cause: cause})
+			h.tell(Event{What: Lost, Request: id, Cause: cause, Holding: k.holding()})
 		case k.index == 0:
 			continue // not in the table yet: it is asked for in the next session
 		default:
@@ -249,7 +249,7 @@ func (h *Holder) renewed(m *Renewed) {
 
 func (h *Holder) lose(k *holding, cause Cause) {
 	h.drop(k)
-	h.tell(Event{What: Lost, Request: k.Request, Cause: cause})
+	h.tell(Event{What: Lost, Request: k.Request, Cause: cause, Holding: k.holding()})
 }
 
 func (h *Holder) told(m *Told) {
@@ -345,5 +345,6 @@ func (h *Holder) adopt(c ClaimState, index uint64) {
 	for _, s := range k.scopes {
 		h.at[s] = k
 	}
-	h.tell(Event{What: Got, Request: c.Request, Result: &Result{Status: Granted, Grant: &Grant{Token: c.Token, Scopes: c.Free, Unknown: true}}})
+	res := &Result{Status: Granted, Grant: &Grant{Token: c.Token, Scopes: c.Free, Unknown: true}}
+	h.tell(Event{What: Got, Request: c.Request, Result: res, Holding: k.holding()})
 }

@@ -27,6 +27,7 @@ type Locker struct {
 	self  locking.NodeID
 	host  string
 	names func() map[merkle.NodeID]string
+	note  func(c *locking.Claim, why string) // is told which lock of another node was ended by force
 
 	mu   sync.Mutex
 	own  map[locking.RequestID]*ownLock
@@ -49,7 +50,7 @@ type ownLock struct {
 
 func newLocker(n *Node) *Locker {
 	return &Locker{
-		desk: n.desk, self: locking.NodeID(n.replica.Node()), host: n.replica.Name(), names: n.memberNames,
+		desk: n.desk, self: locking.NodeID(n.replica.Node()), host: n.replica.Name(), names: n.memberNames, note: n.noteForced,
 		own: make(map[locking.RequestID]*ownLock),
 	}
 }
@@ -403,6 +404,9 @@ func (l *Locker) Force(ctx context.Context, r control.Resource, why string) ([]c
 		out = append(out, l.lockOf(c))
 		if err := l.gone(ctx, c.Request, scope); err != nil {
 			return out, err
+		}
+		if c.Session.Node != l.self {
+			l.note(&c, why)
 		}
 	}
 	return out, nil

@@ -53,6 +53,7 @@ type Node struct {
 	tickets    tickets
 	desk       *desk.Desk
 	locks      *Locker
+	notes      lockNotes
 	changed    chan struct{} // the set of members has changed, or this node's addresses may have
 
 	mu    sync.Mutex
@@ -65,7 +66,7 @@ var _ control.Cluster = (*Node)(nil)
 
 // Open claims the folder, makes this node known to the other daemons of its user, and listens.
 func Open(o Options) (_ *Node, err error) {
-	n := &Node{o: o, peers: o.Peers, changed: make(chan struct{}, 1), trust: sshconn.TrustFile{Path: filepath.Join(o.ConfigHome, "resonate", "trusted_keys")}}
+	n := &Node{o: o, peers: o.Peers, changed: make(chan struct{}, 1), notes: lockNotes{more: make(chan struct{}, 1)}, trust: sshconn.TrustFile{Path: filepath.Join(o.ConfigHome, "resonate", "trusted_keys")}}
 	n.o.Folder.Network, n.o.Folder.MembersChanged, n.o.Folder.Resumed, n.o.Folder.Met = n.network, n.wake, n.resumed, n.met
 	if n.replica, err = replica.Open(n.o.Folder); err != nil {
 		return nil, err
@@ -128,11 +129,12 @@ func (n *Node) Run(ctx context.Context) error {
 		select {
 		case <-asked.Done():
 			n.desk.LetGo()
+			n.replica.NoteLocks(n.notes.take())
 		case <-ctx.Done():
 		}
 		return nil
 	})
-	runs := []func(context.Context) error{n.replica.Run, n.mesh.Load().Run, n.keep, n.desk.Run}
+	runs := []func(context.Context) error{n.replica.Run, n.mesh.Load().Run, n.keep, n.keepLockNotes, n.desk.Run}
 	if n.o.Discover {
 		runs = append(runs, n.discover)
 	}

@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,4 +100,79 @@ func TestEndedNodesLocksAreFreeAtOnce(t *testing.T) {
 			t.Errorf("%s: lock of a leader that was ended: %v", d.name, err)
 		}
 	}
+}
+
+// What becomes of locks is in the audit of the nodes that are concerned, and told as events; the chain stays whole.
+func TestLocksAreAudited(t *testing.T) {
+	t.Parallel()
+	nodes := startLockers(t, 2, 1)
+	leader, other := nodes[0], nodes[1]
+	ctx, cancel := context.WithCancel(t.Context())
+	events := make(chan string, 64)
+	listens, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = other.client.Events(ctx, func(e control.Event) error {
+			switch {
+			case e.Kind == control.EventListening:
+				close(listens)
+			case strings.HasPrefix(e.Kind, "lock-") && !e.Delegated:
+				events <- e.Kind + " " + e.Path + e.Name
+			}
+			return nil
+		})
+	}()
+	<-listens
+	if _, err := other.lock("path:x", 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.lock("tree:d", 0); err != nil {
+		t.Fatal(err)
+	}
+	x, _ := control.ParseResource("path:x")
+	if _, err := leader.client.Force(t.Context(), x, "no reason"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"lock-granted x", "lock-granted d", "lock-forced x"} {
+		select {
+		case got := <-events:
+			if got != want {
+				t.Errorf("event: got %q, want %q", got, want)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("no event %q", want)
+		}
+	}
+	cancel()
+	<-ended
+	other.stop()
+	leader.stop()
+	wantAudit(t, other, `lock-granted +x +\(exclusive, held by .*:`+other.name+`.*; test\)`, `lock-granted +directory +d `,
+		`lock-forced +x +.*; .*: no reason\)`, `lock-released +directory +d +.*; the daemon ends\)`, `ended$`)
+	wantAudit(t, leader, `lock-forced +x +\(exclusive, held by .*:`+other.name+`.*, because of .*:`+leader.name+`.*; no reason\)`, `ended$`)
+}
+
+// wantAudit wants these lines in the audit of a daemon that has ended, in that order, and its chain to be whole.
+func wantAudit(t *testing.T, d *daemon, want ...string) {
+	t.Helper()
+	for _, verb := range []string{"verify", "list"} {
+		out, err := d.command("audit", verb, "-dir", d.dir).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: audit %s: %v\n%s", d.name, verb, err, out)
+		}
+		if pattern := "(?ms)" + strings.Join(want, ".*^[^\n]*"); verb == "list" && !regexp.MustCompile(pattern).Match(out) {
+			t.Errorf("%s: got\n%s\nwant\n%s", d.name, out, strings.Join(want, "\n"))
+		}
+	}
+}
+
+// command is a command of the user whose daemon it is.
+func (d *daemon) command(args ...string) *exec.Cmd {
+	exe, err := os.Executable()
+	if err != nil {
+		d.c.t.Fatal(err)
+	}
+	cmd := exec.Command(exe, args...)
+	cmd.Args[0], cmd.Env = "resonate", d.environment()
+	return cmd
 }

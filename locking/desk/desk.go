@@ -32,7 +32,9 @@ type Config struct {
 	// Leave returns what is left behind in scopes that are given up, for the next holder to have; nil: nothing ever. It is called
 	// without any lock, and must end soon.
 	Leave func(scopes []locking.Scope) []locking.Left
-	Log   *slog.Logger
+	// Note is told what becomes of this node's locks and delegations, each in its order; nil: nobody. It is called without any lock, and must not block.
+	Note func(Note)
+	Log  *slog.Logger
 }
 
 // usualSession is how long a node may be silent.

@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,6 +30,7 @@ type node struct {
 	long time.Duration // of its session; 0: 3 s
 	left func(scopes []locking.Scope) []locking.Left
 	stop context.CancelFunc
+	seen notes
 	done chan struct{}
 	cuts []func()
 }
@@ -43,6 +47,7 @@ func (n *node) run() {
 	n.t.Helper()
 	d, err := Open(Config{
 		Dir: n.dir, Node: n.id, Host: string('a' + rune(n.id[0]) - 1), Session: cmp.Or(n.long, 3*time.Second), Log: slog.New(slog.DiscardHandler),
+		Note: n.seen.add,
 		Leave: func(scopes []locking.Scope) []locking.Left {
 			if n.left == nil {
 				return nil
@@ -480,6 +485,83 @@ func TestLeaderThatLetsGoIsFollowed(t *testing.T) {
 			})
 		}
 	}
+}
+
+// notes are those of one node.
+type notes struct {
+	mu   sync.Mutex
+	list []Note
+}
+
+func (s *notes) add(n Note) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, n)
+}
+
+// want waits until the node has noted just these, each as kind, how many scopes, the first of them, and how it ended.
+func (s *notes) want(t *testing.T, want ...string) {
+	t.Helper()
+	var got []string
+	until(t, "notes", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		got = nil
+		for _, n := range s.list {
+			line := [...]string{"granted", "recalled", "ended"}[n.What]
+			line += fmt.Sprintf(" %d %s", len(n.Scopes), n.Scopes[0].Path)
+			if n.Token == (locking.Token{}) {
+				line += " without a token"
+			}
+			switch n.What {
+			case NoteRecalled:
+				line += fmt.Sprintf(" of it %v", n.Given)
+			case NoteEnded:
+				line += " " + n.Cause.String() + n.By
+			}
+			got = append(got, line)
+		}
+		return len(got) >= len(want)
+	})
+	if !slices.Equal(got, want) {
+		t.Errorf("notes: got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestNotes has a node note what becomes of its locks, once each: a delegation over a thousand paths is one, and its uses are none.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	a, b := start(t, 1, t.TempDir()), start(t, 2, t.TempDir())
+	connect(a, b)
+	oneTable(t, a, b)
+	a.unlock(a.mustLock(name("x"), 0), name("x"))
+	b.mustLock(name("y"), 0)
+	claims, err := a.d.Claims(context.Background(), name("y"))
+	if err != nil || len(claims) != 1 {
+		t.Fatalf("claims: got %v and %v, want one", claims, err)
+	}
+	if err := a.d.Force(claims[0], "a: no reason"); err != nil {
+		t.Fatal(err)
+	}
+	b.seen.want(t, "granted 1 y", "ended 1 y forceda: no reason")
+	if _, err := a.d.Lock(context.Background(), &locking.Acquire{Scopes: []locking.Scope{name("z")}, TTL: locking.MinTTL}); err != nil {
+		t.Fatal(err)
+	}
+	a.seen.want(t, "granted 1 x", "ended 1 x released", "granted 1 z", "ended 1 z expired")
+
+	first := a.ask(path("d/first"))
+	a.d.EndUse(path("d/first"))
+	for i := range 1000 {
+		p := path(fmt.Sprintf("d/%d", i))
+		if token, ok := a.d.Use(p); !ok || token != first.Token {
+			t.Fatalf("use of %v: got %v, %v", p, token, ok)
+		}
+		a.d.EndUse(p)
+	}
+	b.ask(path("d/5"))
+	a.letGo()
+	a.seen.want(t, "granted 1 x", "ended 1 x released", "granted 1 z", "ended 1 z expired", "granted 1 ", "recalled 1  of it [d/]", "ended 1  closed")
+	b.seen.want(t, "granted 1 y", "ended 1 y forceda: no reason", "granted 1 d")
 }
 
 // TestTakeOver has the survivor of two carry on by hand; the other follows when it is back.

@@ -29,13 +29,10 @@ func (d *Desk) LetGo() {
 	d.settle(using, func() bool { return !d.holder.InUse() })
 	done()
 	if d.c.Leave != nil {
-		d.release()
+		d.leaveAll()
 		d.settle(ctx, d.holder.Settled)
 	}
-	now := d.now()
-	d.mu.Lock()
-	d.holder.Close(now)
-	d.mu.Unlock()
+	d.close()
 	d.settle(ctx, d.holder.Settled)
 	if err := d.quorum.HandOver(ctx); err != nil {
 		d.log.Info("the others have to find out that this node does not lead any more", "cause", err)
@@ -65,8 +62,8 @@ func (d *Desk) refuse() {
 	}
 }
 
-// release gives up all that is held, with what is left behind.
-func (d *Desk) release() {
+// leaveAll gives up all that is held within the session, with what is left behind.
+func (d *Desk) leaveAll() {
 	d.mu.Lock()
 	held, seen := d.holder.Held(), d.holder.Heard()
 	d.mu.Unlock()
@@ -75,13 +72,21 @@ func (d *Desk) release() {
 		if h.Mode == locking.Exclusive {
 			left = d.c.Leave(h.Scopes)
 		}
-		now := d.now()
-		d.mu.Lock()
-		err := d.holder.Unlock(now, h.Request, left, seen)
-		d.mu.Unlock()
-		if err != nil {
+		if err := d.release(h.Request, left, seen, locking.Closed); err != nil {
 			d.log.Warn("what is left behind under a lock cannot be told", "cause", err)
 		}
+	}
+}
+
+// close ends the session, and notes what ends with it.
+func (d *Desk) close() {
+	now := d.now()
+	d.mu.Lock()
+	held := d.holder.Held()
+	d.holder.Close(now)
+	d.mu.Unlock()
+	for _, h := range held {
+		d.note(Note{Holding: h, What: NoteEnded, Cause: locking.Closed})
 	}
 }
 
