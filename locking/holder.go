@@ -339,6 +339,16 @@ func (h *Holder) Close(now time.Duration) {
 // Settled tells whether all that this node has asked of the table is answered.
 func (h *Holder) Settled() bool { return len(h.requests) == 0 }
 
+// Owed tells whether the leader has left something unanswered for longer than it takes.
+func (h *Holder) Owed(now time.Duration) bool {
+	for _, r := range h.requests {
+		if r.sent && now >= r.first+again {
+			return true
+		}
+	}
+	return false
+}
+
 // InUse tells whether anything is in use under a delegation.
 func (h *Holder) InUse() bool { return len(h.uses) > 0 }
 

@@ -560,3 +560,28 @@ func TestAClosedSessionIsTheLast(t *testing.T) {
 		t.Errorf("after the end: got %+v, want nothing", out)
 	}
 }
+
+func TestAnAnswerThatIsOwed(t *testing.T) {
+	s := newStraight(t)
+	if s.Owed(s.now + time.Hour) {
+		t.Error("something is owed, and nothing was asked")
+	}
+	if _, err := s.Lock(s.now, &Acquire{Scopes: []Scope{onePath("x")}}); err != nil {
+		t.Fatal(err)
+	}
+	asked := sent[*Request](s)
+	for later, want := range map[time.Duration]bool{0: false, again - 1: false, again: true} {
+		if got := s.Owed(s.now + later); got != want {
+			t.Errorf("after %v: got %v, want %v", later, got, want)
+		}
+	}
+	s.now += 3 * again / 2
+	s.Tick(s.now) // it is said again, and owed all the same
+	if !s.Owed(s.now) {
+		t.Error("what was said again is not owed")
+	}
+	s.answer(asked, deny(Taken))
+	if s.Owed(s.now + time.Hour) {
+		t.Error("it is owed, and was answered")
+	}
+}

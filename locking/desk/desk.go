@@ -192,7 +192,11 @@ func (d *Desk) turn() time.Duration {
 		next = min(next, keeper.Next()-now)
 	}
 	d.settled = d.settled.look()
+	owed := keeper == nil && d.holder.Owed(now)
 	d.mu.Unlock()
+	if owed {
+		d.quorum.Suspect() // a leader that died without a word is missed at once, and not when its next sign of life is due
+	}
 	for _, p := range proposals {
 		d.wg.Go(func() { d.propose(keeper, p) })
 	}
