@@ -25,7 +25,7 @@ var imports = map[string][]string{
 	"bench/compare": nil,
 	"bench/far":     nil,
 	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica", "service"},
-	"node":          {"control", "discover", "locking", "locking/desk", "members", "merkle", "replica", "syncproto/sshconn"},
+	"node":          {"audit", "control", "discover", "locking", "locking/desk", "members", "merkle", "replica", "syncproto/sshconn"},
 	"replica": {
 		"audit", "beneath", "control", "ignore", "index", "locking", "locking/desk", "members", "merkle", "reconcile", "syncproto",
 		"syncproto/sshconn", "textmerge", "watcher",

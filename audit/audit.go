@@ -56,6 +56,9 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
+// Lock tells whether it is about a lock.
+func (k Kind) Lock() bool { return k >= Granted && k <= Released }
+
 // A Claim is what a node knows of a version that is said to be its own.
 type Claim uint8
 
@@ -86,9 +89,9 @@ type Record struct {
 
 	Path    string      // of a lock on a path: its scope
 	Other   string      // of a move: whence; of a conflict: where the other version is kept
-	What    merkle.Kind // what stands there now
+	What    merkle.Kind // what stands there now; of a lock: merkle.Dir, where it is on a directory with all in it
 	Content ContentHash // of a file; zero of others
-	Count   uint64      // of a move or removal of a whole directory: of how many entries; Dropped: up to which record; Lost: how many
+	Count   uint64      // of a move or removal of a whole directory: of how many entries; of a lock: on how many paths in Path, where it is not on Path itself; Dropped: up to which record; Lost: how many
 
 	Author merkle.NodeID // who made it, as Peer says; zero: Peer itself, or without one this node. Of a lock: its holder
 	Stamp  merkle.Stamp  // the author's
@@ -115,6 +118,9 @@ func (h ContentHash) String() string {
 
 // Covers tells whether a record is about path: about it, what lies below it, or a directory above it as a whole.
 func (r *Record) Covers(path string) bool {
+	if r.Kind.Lock() && r.What == merkle.Dir && within(path, r.Path) {
+		return true
+	}
 	for _, p := range []string{r.Path, r.Other} {
 		if p != "" && (within(p, path) || r.Count > 0 && within(path, p)) {
 			return true

@@ -407,6 +407,12 @@ func TestCovers(t *testing.T) {
 		{Record{Path: "d/fg"}, "d/f", false},
 		{Record{Path: "d"}, "d/f", false},
 		{Record{Path: "d", Count: 3}, "d/f", true},
+		{Record{Kind: Granted, Path: "d", What: merkle.Dir}, "d/f", true},
+		{Record{Kind: Granted, Path: "d", What: merkle.Dir}, "dd", false},
+		{Record{Kind: Forced, What: merkle.Dir}, "d/f", true},
+		{Record{Kind: Granted, Path: "d"}, "d/f", false},
+		{Record{Kind: Granted, Name: "d"}, "d", false},
+		{Record{Path: "d", What: merkle.Dir}, "d/f", false},
 		{Record{Path: "to", Other: "from", Count: 3}, "from/f", true},
 		{Record{Path: "f", Other: "f.conflict"}, "f.conflict", true},
 	} {

@@ -36,7 +36,7 @@ type Event struct {
 	Hash  string    `json:"hash,omitempty"`  // how the hash of a file's content begins
 	From  string    `json:"from,omitempty"`  // of a move: the path before
 	Copy  string    `json:"copy,omitempty"`  // of a conflict: where the other version is kept
-	Count uint64    `json:"count,omitempty"` // how many entries an operation on a whole directory covers; of what was held, lost, dropped
+	Count uint64    `json:"count,omitempty"` // how many entries an operation on a whole directory covers; of what was held, lost, dropped; of paths that were locked as one
 
 	Peer   *NodeName `json:"peer,omitempty"`   // who handed it on; or who came or went
 	Author *NodeName `json:"author,omitempty"` // who made it: with a peer, as that one says
@@ -44,10 +44,11 @@ type Event struct {
 	Claim  string    `json:"claim,omitempty"`  // where it is said to be this node's own: "not known" to it, or "never made"
 	Token  string    `json:"token,omitempty"`  // GENERATION.INDEX of the lock it was made under
 
-	Name  string     `json:"name,omitempty"`  // of a lock on a name
-	Mode  string     `json:"mode,omitempty"`  // of a lock
-	Cause string     `json:"cause,omitempty"` // in words
-	Until *time.Time `json:"until,omitempty"` // of a pause that has an end
+	Name      string     `json:"name,omitempty"`      // of a lock on a name
+	Mode      string     `json:"mode,omitempty"`      // of a lock
+	Delegated bool       `json:"delegated,omitempty"` // of a lock: kept after use, and given up when somebody asks
+	Cause     string     `json:"cause,omitempty"`     // in words
+	Until     *time.Time `json:"until,omitempty"`     // of a pause that has an end
 }
 
 // A NodeName is a node, as a person would call it.

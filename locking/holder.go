@@ -33,6 +33,7 @@ type Holder struct {
 
 	session Session // epoch 0: none
 	opening uint64  // the request that opens one; 0: none
+	closed  bool    // no other is opened
 
 	number   uint64
 	sent     [sentKept]sending
@@ -92,6 +93,7 @@ type Event struct {
 	Result  *Result // of Got, Waiting and Refusal
 	Cause   Cause   // of Lost
 	Scopes  []Scope // of Give: what is given up
+	Holding Holding // of Got, Give and Lost: what is held, or was
 	By      string  // of Lost: who forced it, and why
 }
 
@@ -335,13 +337,65 @@ func (h *Holder) Renew(now time.Duration, id RequestID, ttl time.Duration) {
 	h.send(&Renew{h.next(), id, ttl})
 }
 
-// Close ends the session. What is held should have been unlocked, with what it leaves behind.
+// Doubt stops counting on the session until the leader has been heard, and has it asked at once: this node's table is another one now.
+func (h *Holder) Doubt() { h.until, h.alive = 0, 0 }
+
+// Close ends the session, and opens no other. What is held should have been unlocked, with what it leaves behind.
 func (h *Holder) Close(now time.Duration) {
-	h.now = now
+	h.now, h.closed = now, true
 	if h.session.Epoch != 0 {
 		h.request(&Close{h.session, Closed})
-		h.forget()
 	}
+	h.forget(Closed)
+}
+
+// Settled tells whether all that this node has asked of the table is answered.
+func (h *Holder) Settled() bool { return len(h.requests) == 0 }
+
+// Owed tells whether the leader has left something unanswered for longer than it takes.
+func (h *Holder) Owed(now time.Duration) bool {
+	for _, r := range h.requests {
+		if r.sent && now >= r.first+again {
+			return true
+		}
+	}
+	return false
+}
+
+// InUse tells whether anything is in use under a delegation.
+func (h *Holder) InUse() bool { return len(h.uses) > 0 }
+
+// Held returns what this node holds within its session.
+func (h *Holder) Held() []Holding {
+	var out []Holding
+	for _, id := range h.sortedClaims() {
+		if k := h.claims[id]; k.token != (Token{}) && !k.Free {
+			out = append(out, k.holding())
+		}
+	}
+	return out
+}
+
+// Holding returns what this node holds by a request; false: nothing.
+func (h *Holder) Holding(id RequestID) (Holding, bool) {
+	if k := h.claims[id]; k != nil && k.token != (Token{}) {
+		return k.holding(), true
+	}
+	return Holding{}, false
+}
+
+// A Holding is a claim that a node holds, or has held.
+type Holding struct {
+	Request    RequestID
+	Scopes     []Scope
+	Mode       Mode
+	Token      Token
+	Delegation bool
+	Owner, Why string // of a claim from before the node was started anew: not known
+}
+
+func (k *holding) holding() Holding {
+	return Holding{k.Request, k.scopes, k.Mode, k.token, k.Delegation, k.Owner, k.Why}
 }
 
 // next returns the number of a message that is sent now.
@@ -415,7 +469,7 @@ func (h *Holder) Tick(now time.Duration) ([]Message, []Event) {
 		h.until = 0 // this machine has slept, or this process was stopped
 	}
 	h.ticked = now
-	if h.session.Epoch == 0 && h.opening == 0 {
+	if h.session.Epoch == 0 && h.opening == 0 && !h.closed {
 		h.opening = h.request(&Open{Request: h.newID(), Node: h.node, Host: h.host, Length: h.length})
 	}
 	if pause := h.pause(); h.session.Epoch != 0 && now >= h.alive+pause {

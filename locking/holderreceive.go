@@ -42,6 +42,10 @@ func (h *Holder) answer(m *Answer) {
 	case *Open:
 		h.opened(c, m.Number, res)
 	case *Acquire:
+		if res.Reason == NoSession && c.Session == h.session {
+			h.over()
+			return
+		}
 		if k := h.claims[c.Request]; k != nil && k.Session == c.Session {
 			h.became(k, m.Index, res, k.asked)
 		} else if k == nil && res.Status == Granted {
@@ -85,7 +89,7 @@ func (h *Holder) became(k *holding, index uint64, res *Result, since time.Durati
 	}
 	if res.Status == Denied && res.Reason == NoSession && k.Session == h.session {
 		// The table is another by now, or has given this node up: what has not been in it is asked for in the next session.
-		h.forget()
+		h.forget(Expired)
 		h.tell(Event{What: SessionLost})
 		return
 	}
@@ -131,7 +135,7 @@ func (h *Holder) granted(k *holding, res *Result, deadline time.Duration) {
 	for _, s := range k.scopes {
 		h.at[s] = k
 	}
-	h.tell(Event{What: Got, Request: k.Request, Result: res})
+	h.tell(Event{What: Got, Request: k.Request, Result: res, Holding: k.holding()})
 }
 
 // absorb lets go of the delegations that lie in k: nobody else can get at them while k is held.
@@ -180,8 +184,7 @@ func (h *Holder) aliveCame(m *Alive) {
 		return
 	}
 	if m.Over {
-		h.forget()
-		h.tell(Event{What: SessionLost})
+		h.over()
 		return
 	}
 	// A KeepAlive from before a gap proves nothing about the time since; one that would end before it came, neither.
@@ -199,8 +202,14 @@ func (h *Holder) aliveCame(m *Alive) {
 	}
 }
 
-// forget ends the session on this side, and what is bound to it.
-func (h *Holder) forget() {
+// over takes note that the table has no such session. What it has never heard of is asked for in the next one.
+func (h *Holder) over() {
+	h.forget(Expired)
+	h.tell(Event{What: SessionLost})
+}
+
+// forget ends the session on this side, and what is bound to it, for a cause.
+func (h *Holder) forget(cause Cause) {
 	h.session, h.until, h.alive, h.heard = Session{}, 0, 0, 0
 	for _, id := range h.sortedClaims() {
 		k := h.claims[id]
@@ -208,7 +217,7 @@ func (h *Holder) forget() {
 		case k.token != (Token{}) && k.Free:
 			continue
 		case k.token != (Token{}):
-			h.tell(Event{What: Lost, Request: id, Cause: Expired})
+			h.tell(Event{What: Lost, Request: id, Cause: cause, Holding: k.holding()})
 		case k.index == 0:
 			continue // not in the table yet: it is asked for in the next session
 		default:
@@ -246,7 +255,7 @@ func (h *Holder) renewed(m *Renewed) {
 
 func (h *Holder) lose(k *holding, cause Cause) {
 	h.drop(k)
-	h.tell(Event{What: Lost, Request: k.Request, Cause: cause})
+	h.tell(Event{What: Lost, Request: k.Request, Cause: cause, Holding: k.holding()})
 }
 
 func (h *Holder) told(m *Told) {
@@ -342,5 +351,6 @@ func (h *Holder) adopt(c ClaimState, index uint64) {
 	for _, s := range k.scopes {
 		h.at[s] = k
 	}
-	h.tell(Event{What: Got, Request: c.Request, Result: &Result{Status: Granted, Grant: &Grant{Token: c.Token, Scopes: c.Free, Unknown: true}}})
+	res := &Result{Status: Granted, Grant: &Grant{Token: c.Token, Scopes: c.Free, Unknown: true}}
+	h.tell(Event{What: Got, Request: c.Request, Result: res, Holding: k.holding()})
 }

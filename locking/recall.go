@@ -66,7 +66,7 @@ func (h *Holder) giveUpOf(k *holding) {
 	}
 	k.give = out
 	k.needed = slices.Concat(k.needed, out)
-	h.tell(Event{What: Give, Request: k.Request, Scopes: out})
+	h.tell(Event{What: Give, Request: k.Request, Scopes: out, Holding: k.holding()})
 }
 
 // roomy returns what to give when n is asked back: the directory around a path, where nothing in it is in use and it is not all there
@@ -129,7 +129,7 @@ func (h *Holder) narrowed(c *Narrow, res *Result) {
 		// The table counts otherwise than this side: let go of all.
 		h.drop(k)
 		h.abandon(c.Request, k.token)
-		h.tell(Event{What: Lost, Request: c.Request, Cause: Released})
+		h.tell(Event{What: Lost, Request: c.Request, Cause: Released, Holding: k.holding()})
 	default:
 		h.lose(k, Expired)
 	}
@@ -154,7 +154,7 @@ func (h *Holder) trim() {
 		if !slices.ContainsFunc(k.scopes, h.inUse) {
 			k.needed, k.give, k.whole = k.scopes, k.scopes, true
 			h.recalled++
-			h.tell(Event{What: Give, Request: k.Request, Scopes: k.scopes})
+			h.tell(Event{What: Give, Request: k.Request, Scopes: k.scopes, Holding: k.holding()})
 			return
 		}
 	}

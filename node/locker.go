@@ -30,7 +30,8 @@ type Locker struct {
 	host  string
 	names func() map[merkle.NodeID]string
 	log   *slog.Logger
-	files *replica.Replica // nil: there are no files that paths are of
+	files *replica.Replica                   // nil: there are no files that paths are of
+	note  func(c *locking.Claim, why string) // is told which lock of another node was ended by force
 
 	mu   sync.Mutex
 	own  map[locking.RequestID]*ownLock
@@ -54,7 +55,7 @@ type ownLock struct {
 func newLocker(n *Node) *Locker {
 	return &Locker{
 		desk: n.desk, self: locking.NodeID(n.replica.Node()), host: n.replica.Name(), names: n.memberNames,
-		log: n.o.Folder.Log, files: n.replica, own: make(map[locking.RequestID]*ownLock),
+		log: n.o.Folder.Log, files: n.replica, note: n.noteForced, own: make(map[locking.RequestID]*ownLock),
 	}
 }
 
@@ -443,6 +444,9 @@ func (l *Locker) Force(ctx context.Context, r control.Resource, why string) ([]c
 		out = append(out, l.lockOf(c))
 		if err := l.gone(ctx, c.Request, scope); err != nil {
 			return out, err
+		}
+		if c.Session.Node != l.self {
+			l.note(&c, why)
 		}
 	}
 	return out, nil

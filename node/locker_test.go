@@ -34,7 +34,8 @@ func newTestLocker(t *testing.T, number byte) *Locker {
 		}
 	})
 	return &Locker{
-		desk: d, self: id, host: "here", log: slog.New(slog.DiscardHandler), names: func() map[merkle.NodeID]string { return nil }, own: make(map[locking.RequestID]*ownLock),
+		desk: d, self: id, host: "here", log: slog.New(slog.DiscardHandler), names: func() map[merkle.NodeID]string { return nil },
+		note: func(*locking.Claim, string) {}, own: make(map[locking.RequestID]*ownLock),
 	}
 }
 

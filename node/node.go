@@ -37,7 +37,8 @@ type Options struct {
 	Peers      []string        // HOST:PORT, or ssh://USER@HOST/PATH
 	MaxSend    int64           // bytes a second, over all sessions together; 0: no bound
 	MaxRecv    int64
-	Discover   bool // look for members on the local network, and let them find this node
+	Session    time.Duration // how long the others may hear nothing of this node until it loses the cluster's locks; 0: 30 s
+	Discover   bool          // look for members on the local network, and let them find this node
 }
 
 // A Node is one running resonate. Make it with Open, and Run it once.
@@ -52,6 +53,7 @@ type Node struct {
 	tickets    tickets
 	desk       *desk.Desk
 	locks      *Locker
+	notes      lockNotes
 	changed    chan struct{} // the set of members has changed, or this node's addresses may have
 
 	mu    sync.Mutex
@@ -64,7 +66,7 @@ var _ control.Cluster = (*Node)(nil)
 
 // Open claims the folder, makes this node known to the other daemons of its user, and listens.
 func Open(o Options) (_ *Node, err error) {
-	n := &Node{o: o, peers: o.Peers, changed: make(chan struct{}, 1), trust: sshconn.TrustFile{Path: filepath.Join(o.ConfigHome, "resonate", "trusted_keys")}}
+	n := &Node{o: o, peers: o.Peers, changed: make(chan struct{}, 1), notes: lockNotes{more: make(chan struct{}, 1)}, trust: sshconn.TrustFile{Path: filepath.Join(o.ConfigHome, "resonate", "trusted_keys")}}
 	n.o.Folder.Network, n.o.Folder.MembersChanged, n.o.Folder.Resumed, n.o.Folder.Met = n.network, n.wake, n.resumed, n.met
 	if n.replica, err = replica.Open(n.o.Folder); err != nil {
 		return nil, err
@@ -115,12 +117,24 @@ func (n *Node) Replica() *replica.Replica { return n.replica }
 // Addr returns the first address that is listened on.
 func (n *Node) Addr() net.Addr { return n.endpoint.Addr() }
 
-// Run keeps the folder in step until ctx ends, which is no error, or until it must not be touched any more.
+// Run keeps the folder in step until ctx ends, which is no error, or until it must not be touched any more. When ctx ends, the cluster's locks are
+// let go of first, while the sessions are still there.
 func (n *Node) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	asked := ctx
+	ctx, cancel := context.WithCancel(context.WithoutCancel(asked))
 	defer cancel()
 	var parts errgroup.Group
-	runs := []func(context.Context) error{n.replica.Run, n.mesh.Load().Run, n.keep, n.desk.Run}
+	parts.Go(func() error {
+		defer cancel()
+		select {
+		case <-asked.Done():
+			n.desk.LetGo()
+			n.replica.NoteLocks(n.notes.take())
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	runs := []func(context.Context) error{n.replica.Run, n.mesh.Load().Run, n.keep, n.keepLockNotes, n.desk.Run}
 	if n.o.Discover {
 		runs = append(runs, n.discover)
 	}

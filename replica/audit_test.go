@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"resonate/audit"
 	"resonate/control"
 	"resonate/merkle"
 	"resonate/syncproto"
@@ -373,4 +374,50 @@ func TestHeldIsAnEvent(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+// TestLockNotes has what became of locks in the audit, and told as events; what is delegated is only told.
+func TestLockNotes(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, "n", nil)
+	self, other := n.replica().Node(), merkle.NodeID{3}
+	events := make(chan control.Event, 16)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- n.replica().Events(ctx, func(e control.Event) error { events <- e; return nil }) }()
+	if e := <-events; e.Kind != control.EventListening {
+		t.Fatalf("got %+v, want that it listens", e)
+	}
+	token := merkle.Token{Generation: 2, Index: 7}
+	n.replica().NoteLocks([]LockNote{
+		{Record: audit.Record{Kind: audit.Granted, Path: "x", Mode: 1, Token: token, Cause: "anna"}},
+		{Record: audit.Record{Kind: audit.Granted, Path: "d", Count: 1000, Token: token}, Delegated: true},
+		{Record: audit.Record{Kind: audit.Recalled, Path: "d/f", Token: token}, Delegated: true},
+		{Record: audit.Record{Kind: audit.Forced, Name: "cron", Author: other, Peer: self, Cause: "forgotten"}},
+		{Record: audit.Record{Kind: audit.Expired, What: merkle.Dir}},
+	})
+	nodes := map[string]string{self.String(): "self", other.String(): "other"}
+	n.wantAudit("x", nodes, "lock-granted x by self", "lock-expired directory by self")
+	var got []string
+	for range 5 {
+		e := <-events
+		got = append(got, strings.Join(lines([]control.Audited{{Event: e}}, nodes), "")+fmt.Sprint(" ", e.Name, e.Mode, e.Token, e.Cause, e.Delegated))
+	}
+	want := []string{
+		"lock-granted x by self shared2.7annafalse",
+		"lock-granted d by self x1000 exclusive2.7true",
+		"lock-recalled d/f by self exclusive2.7true",
+		"lock-forced < self by other cronexclusiveforgottenfalse",
+		"lock-expired directory by self exclusivefalse",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("events: got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if all := n.audited(""); len(all) != 4 { // and that it was started
+		t.Errorf("audit: got %q, want no delegation", lines(all, nodes))
+	}
 }

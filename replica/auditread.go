@@ -96,6 +96,8 @@ func eventOf(rec audit.Record, self merkle.NodeID, name func(merkle.NodeID) stri
 		e.Peer = node(rec.Peer)
 	}
 	switch author := rec.Author; {
+	case rec.Kind.Lock():
+		e.Author = node(holderOf(&rec, self))
 	case !author.IsZero():
 		e.Author = node(author)
 	case rec.Stamp != 0 && !rec.Peer.IsZero():
@@ -103,10 +105,10 @@ func eventOf(rec audit.Record, self merkle.NodeID, name func(merkle.NodeID) stri
 	case rec.Stamp != 0:
 		e.Author = node(self)
 	}
-	switch rec.Kind {
-	case audit.Conflict:
+	switch {
+	case rec.Kind == audit.Conflict:
 		e.Copy = rec.Other
-	case audit.Granted, audit.Recalled, audit.Expired, audit.Forced, audit.Released:
+	case rec.Kind.Lock():
 		e.Mode = lockMode(rec.Mode)
 	default:
 		e.From = rec.Other

@@ -16,7 +16,7 @@ func eventsCommand() command {
 		operands: "",
 		short:    "print what happens, as it happens, a line of JSON each",
 		long: `Prints a line for each change that is published here or applied from a peer, for conflicts, for peers that come
-and go, for what is held, and when the node is paused; from the first line, "listening", until a signal ends it
+and go, for locks, for what is held, and when the node is paused; from the first line, "listening", until a signal ends it
 (exit code 0) or the daemon does (5). Who reads too slowly loses events, and is told how many. docs/events.md lists
 the kinds and their fields.`,
 		define: func(set *flag.FlagSet, c console) action {

@@ -32,7 +32,9 @@ type Config struct {
 	// Leave returns what is left behind in scopes that are given up, for the next holder to have; nil: nothing ever. It is called
 	// without any lock, and must end soon.
 	Leave func(scopes []locking.Scope) []locking.Left
-	Log   *slog.Logger
+	// Note is told what becomes of this node's locks and delegations, each in its order; nil: nobody. It is called without any lock, and must not block.
+	Note func(Note)
+	Log  *slog.Logger
 }
 
 // usualSession is how long a node may be silent.
@@ -64,8 +66,9 @@ type Desk struct {
 	asked   uint64
 	unsure  []verifying             // letters to be sent when it is known that this node leads
 	gone    map[locking.NodeID]bool // who is no member any more
-	closed  bool
-	retell  int // reviews in which all members are told again how this node stands
+	closed  bool                    // nothing more is asked for
+	settled *settling               // nil: nobody waits for it
+	retell  int                     // reviews in which all members are told again how this node stands
 }
 
 // Open reads what is on disk.
@@ -142,19 +145,9 @@ func (d *Desk) Run(ctx context.Context) error {
 	return d.finish()
 }
 
-// finish lets go of all that is held, as far as somebody hears it, and ends all goroutines.
+// finish ends all goroutines, and the log.
 func (d *Desk) finish() error {
-	d.mu.Lock()
-	d.closed = true
-	for id, w := range d.waiters {
-		w.end(outcome{err: ErrEnded})
-		if w.over != nil {
-			w.over.Cause = locking.Closed
-			close(w.over.Done)
-		}
-		delete(d.waiters, id)
-	}
-	d.mu.Unlock()
+	d.refuse()
 	d.wg.Wait()
 	return d.quorum.Close()
 }
@@ -198,7 +191,12 @@ func (d *Desk) turn() time.Duration {
 	if keeper != nil {
 		next = min(next, keeper.Next()-now)
 	}
+	d.settled = d.settled.look()
+	owed := keeper == nil && d.holder.Owed(now)
 	d.mu.Unlock()
+	if owed {
+		d.quorum.Suspect() // a leader that died without a word is missed at once, and not when its next sign of life is due
+	}
 	for _, p := range proposals {
 		d.wg.Go(func() { d.propose(keeper, p) })
 	}

@@ -1,11 +1,15 @@
 package desk
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,8 +27,10 @@ type node struct {
 	id   locking.NodeID
 	dir  string
 	d    *Desk
+	long time.Duration // of its session; 0: 3 s
 	left func(scopes []locking.Scope) []locking.Left
 	stop context.CancelFunc
+	seen notes
 	done chan struct{}
 	cuts []func()
 }
@@ -40,7 +46,8 @@ func start(t *testing.T, number byte, dir string) *node {
 func (n *node) run() {
 	n.t.Helper()
 	d, err := Open(Config{
-		Dir: n.dir, Node: n.id, Host: string('a' + rune(n.id[0]) - 1), Session: 3 * time.Second, Log: slog.New(slog.DiscardHandler),
+		Dir: n.dir, Node: n.id, Host: string('a' + rune(n.id[0]) - 1), Session: cmp.Or(n.long, 3*time.Second), Log: slog.New(slog.DiscardHandler),
+		Note: n.seen.add,
 		Leave: func(scopes []locking.Scope) []locking.Left {
 			if n.left == nil {
 				return nil
@@ -188,6 +195,23 @@ func TestTwoTablesBecomeOne(t *testing.T) {
 	claims, err := b.d.Claims(context.Background(), name(""))
 	if err != nil || len(claims) != 1 || claims[0].Request != l.ID || claims[0].Host != "a" {
 		t.Errorf("list: got %+v and %v, want the lock of a", claims, err)
+	}
+}
+
+// TestSessionOfAnotherTable has a node with a long session come to another table: it has locks there long before it would have said that it is
+// alive.
+func TestSessionOfAnotherTable(t *testing.T) {
+	t.Parallel()
+	a, b := &node{t: t, id: locking.NodeID{1}, dir: t.TempDir(), long: locking.MaxLength}, &node{t: t, id: locking.NodeID{2}, dir: t.TempDir(), long: locking.MaxLength}
+	for _, n := range []*node{a, b} {
+		n.run()
+		oneTable(t, n)
+	}
+	connect(a, b)
+	until(t, "one table", func() bool { return a.d.Status().Table == b.d.Status().Table })
+	oneTable(t, a, b)
+	for i, n := range []*node{a, b} {
+		n.mustLock(name(string(rune('x'+i))), 0)
 	}
 }
 
@@ -351,6 +375,198 @@ func TestSideWithoutMajorityGrantsNothing(t *testing.T) {
 		t.Errorf("list without the voter: got %v, want %v", err, ErrNoLeader)
 	}
 	leader.mustLock(name("x"), 0)
+}
+
+// letGo has a node let go of all, and checks that it does not take long.
+func (n *node) letGo() {
+	n.t.Helper()
+	begun := time.Now()
+	n.d.LetGo()
+	if took := time.Since(begun); took > 5*time.Second {
+		n.t.Errorf("let go after %v, want it after about a second at most", took)
+	}
+}
+
+// TestWhatIsLetGoIsFreeAtOnce ends a node that holds a lock, waits for another, and has a delegation.
+func TestWhatIsLetGoIsFreeAtOnce(t *testing.T) {
+	t.Parallel()
+	a, b := start(t, 1, t.TempDir()), start(t, 2, t.TempDir())
+	connect(a, b)
+	leader := oneTable(t, a, b)
+	other := a
+	if leader == a {
+		other = b
+	}
+	other.left = func(scopes []locking.Scope) (out []locking.Left) {
+		for _, s := range scopes {
+			out = append(out, locking.Left{Scope: s, Version: "version 7"})
+		}
+		return out
+	}
+	held := other.mustLock(name("x"), 0)
+	leaders := leader.mustLock(name("y"), 0)
+	other.ask(path("docs/x"))
+	other.d.EndUse(path("docs/x"))
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := other.lock(name("y"), time.Minute)
+		waiting <- err
+	}()
+	until(t, "it waits", func() bool {
+		claims, err := leader.d.Claims(context.Background(), name("y"))
+		return err == nil && len(claims) == 2
+	})
+	other.letGo()
+	if err := <-waiting; !errors.Is(err, ErrEnded) {
+		t.Errorf("who waits: got %v, want %v", err, ErrEnded)
+	}
+	select {
+	case <-held.Ended.Done:
+	default:
+		t.Error("who holds a lock is not told that it has ended")
+	}
+	leader.mustLock(name("x"), 0)
+	if g := leader.ask(path("docs/z")); len(g.Left) == 0 || g.Left[0].Version != "version 7" {
+		t.Errorf("left behind: got %+v, want version 7", g.Left)
+	}
+	claims, err := leader.d.Claims(context.Background(), name("y"))
+	if err != nil || len(claims) != 1 || claims[0].Request != leaders.ID {
+		t.Errorf("after the end of who waits: got %+v and %v, want the leader's lock alone", claims, err)
+	}
+	if _, err := other.lock(name("z"), 0); !errors.Is(err, ErrEnded) {
+		t.Errorf("lock after that: got %v, want %v", err, ErrEnded)
+	}
+	if _, ok := other.d.Use(path("docs/x")); ok {
+		t.Error("a use of what was let go")
+	}
+}
+
+// TestLettingGoWaitsForUses has a node let go while something is in use: that is waited for, a little.
+func TestLettingGoWaitsForUses(t *testing.T) {
+	t.Parallel()
+	a, b := start(t, 1, t.TempDir()), start(t, 2, t.TempDir())
+	connect(a, b)
+	oneTable(t, a, b)
+	g := a.ask(path("docs/x"))
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		a.d.LetGo()
+	}()
+	until(t, "nothing is asked for any more", func() bool { _, err := a.lock(name("y"), 0); return errors.Is(err, ErrEnded) })
+	if !a.d.Check(path("docs/x"), g.Token) {
+		t.Error("what is in use was let go")
+	}
+	a.d.EndUse(path("docs/x"))
+	<-gone
+	if a.d.Check(path("docs/x"), g.Token) {
+		t.Error("it is held still")
+	}
+	b.ask(path("docs/x"))
+}
+
+// TestLeaderThatLetsGoIsFollowed has one of three that leads let go, and not end: another leads.
+func TestLeaderThatLetsGoIsFollowed(t *testing.T) {
+	t.Parallel()
+	nodes := []*node{start(t, 1, t.TempDir()), start(t, 2, t.TempDir()), start(t, 3, t.TempDir())}
+	for i := range nodes {
+		connect(nodes[i], nodes[(i+1)%3])
+	}
+	oneTable(t, nodes...)
+	var leader *node
+	until(t, "three voters", func() bool { leader = oneTable(t, nodes...); return len(leader.d.Status().Voters) == 3 })
+	leader.mustLock(name("x"), 0)
+	leader.letGo()
+	if s := leader.d.Status(); s.Leading {
+		t.Error("it leads still")
+	}
+	for _, n := range nodes {
+		if n != leader {
+			l := n.mustLock(name("x"), 0)
+			n.unlock(l, name("x"))
+			until(t, "it is unlocked", func() bool {
+				claims, err := n.d.Claims(context.Background(), name("x"))
+				return err == nil && len(claims) == 0
+			})
+		}
+	}
+}
+
+// notes are those of one node.
+type notes struct {
+	mu   sync.Mutex
+	list []Note
+}
+
+func (s *notes) add(n Note) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, n)
+}
+
+// want waits until the node has noted just these, each as kind, how many scopes, the first of them, and how it ended.
+func (s *notes) want(t *testing.T, want ...string) {
+	t.Helper()
+	var got []string
+	until(t, "notes", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		got = nil
+		for _, n := range s.list {
+			line := [...]string{"granted", "recalled", "ended"}[n.What]
+			line += fmt.Sprintf(" %d %s", len(n.Scopes), n.Scopes[0].Path)
+			if n.Token == (locking.Token{}) {
+				line += " without a token"
+			}
+			switch n.What {
+			case NoteRecalled:
+				line += fmt.Sprintf(" of it %v", n.Given)
+			case NoteEnded:
+				line += " " + n.Cause.String() + n.By
+			}
+			got = append(got, line)
+		}
+		return len(got) >= len(want)
+	})
+	if !slices.Equal(got, want) {
+		t.Errorf("notes: got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestNotes has a node note what becomes of its locks, once each: a delegation over a thousand paths is one, and its uses are none.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	a, b := start(t, 1, t.TempDir()), start(t, 2, t.TempDir())
+	connect(a, b)
+	oneTable(t, a, b)
+	a.unlock(a.mustLock(name("x"), 0), name("x"))
+	b.mustLock(name("y"), 0)
+	claims, err := a.d.Claims(context.Background(), name("y"))
+	if err != nil || len(claims) != 1 {
+		t.Fatalf("claims: got %v and %v, want one", claims, err)
+	}
+	if err := a.d.Force(claims[0], "a: no reason"); err != nil {
+		t.Fatal(err)
+	}
+	b.seen.want(t, "granted 1 y", "ended 1 y forceda: no reason")
+	if _, err := a.d.Lock(context.Background(), &locking.Acquire{Scopes: []locking.Scope{name("z")}, TTL: locking.MinTTL}); err != nil {
+		t.Fatal(err)
+	}
+	a.seen.want(t, "granted 1 x", "ended 1 x released", "granted 1 z", "ended 1 z expired")
+
+	first := a.ask(path("d/first"))
+	a.d.EndUse(path("d/first"))
+	for i := range 1000 {
+		p := path(fmt.Sprintf("d/%d", i))
+		if token, ok := a.d.Use(p); !ok || token != first.Token {
+			t.Fatalf("use of %v: got %v, %v", p, token, ok)
+		}
+		a.d.EndUse(p)
+	}
+	b.ask(path("d/5"))
+	a.letGo()
+	a.seen.want(t, "granted 1 x", "ended 1 x released", "granted 1 z", "ended 1 z expired", "granted 1 ", "recalled 1  of it [d/]", "ended 1  closed")
+	b.seen.want(t, "granted 1 y", "ended 1 y forceda: no reason", "granted 1 d")
 }
 
 // TestTakeOver has the survivor of two carry on by hand; the other follows when it is back.

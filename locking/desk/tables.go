@@ -25,6 +25,9 @@ func (d *Desk) standsOtherwise() {
 	d.mu.Lock()
 	before := d.status
 	d.status = s
+	if s.Table != before.Table {
+		d.holder.Doubt()
+	}
 	d.shared = d.shared && s.Table == before.Table || s.Shared
 	switch {
 	case !s.Leading:

@@ -15,6 +15,9 @@ func (d *Desk) Use(s locking.Scope) (locking.Token, bool) {
 	now := d.now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return locking.Token{}, false
+	}
 	return d.holder.Use(now, s)
 }
 
@@ -233,12 +236,24 @@ func (d *Desk) Unlock(id locking.RequestID, scopes []locking.Scope) error {
 	if d.c.Leave != nil {
 		left = d.c.Leave(scopes)
 	}
+	d.mu.Lock()
+	delete(d.waiters, id)
+	d.mu.Unlock()
+	return d.release(id, left, seen, locking.Released)
+}
+
+// release gives up a claim, for a cause that this node's records tell. seen is what Heard returned before left was looked up.
+func (d *Desk) release(id locking.RequestID, left []locking.Left, seen uint64, cause locking.Cause) error {
 	now := d.now()
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.waiters, id)
-	if err := d.holder.Unlock(now, id, left, seen); err != nil {
+	h, held := d.holder.Holding(id)
+	err := d.holder.Unlock(now, id, left, seen)
+	d.mu.Unlock()
+	if err != nil {
 		return err
+	}
+	if held {
+		d.note(Note{Holding: h, What: NoteEnded, Cause: cause})
 	}
 	d.wake()
 	return nil
@@ -292,7 +307,7 @@ func (d *Desk) Force(c locking.Claim, by string) error {
 func (d *Desk) happened(e locking.Event) {
 	switch e.What {
 	case locking.Got:
-		d.answered(e.Request, outcome{grant: e.Result.Grant}, true)
+		d.granted(e)
 	case locking.Refusal:
 		err := &RefusedError{Cause: e.Cause}
 		if e.Result != nil {
@@ -306,8 +321,20 @@ func (d *Desk) happened(e locking.Event) {
 	case locking.Extended:
 		d.extended(e.Request)
 	case locking.Give:
+		d.note(Note{Holding: e.Holding, What: NoteRecalled, Given: e.Scopes})
 		d.wg.Go(func() { d.give(e) })
 	}
+}
+
+// granted tells who waits for a claim that it has it. One of before this node was started anew nobody waits for, and it is known.
+func (d *Desk) granted(e locking.Event) {
+	d.mu.Lock()
+	known := d.waiters[e.Request] != nil
+	d.mu.Unlock()
+	if known {
+		d.note(Note{Holding: e.Holding, What: NoteGranted})
+	}
+	d.answered(e.Request, outcome{grant: e.Result.Grant}, true)
 }
 
 // answered tells who waits for a claim what became of it.
@@ -337,7 +364,15 @@ func (d *Desk) lost(e locking.Event) {
 	d.mu.Lock()
 	w := d.waiters[e.Request]
 	delete(d.waiters, e.Request)
+	closed := d.closed
 	d.mu.Unlock()
+	if !closed { // else LetGo notes it
+		n := Note{Holding: e.Holding, What: NoteEnded, Cause: e.Cause, By: e.By}
+		if n.Cause == locking.Closed { // the table has begun anew
+			n.Cause = locking.Expired
+		}
+		d.note(n)
+	}
 	if w != nil && w.over != nil {
 		d.log.Warn("a lock is not held any more", "because", e.Cause.String(), "by", e.By)
 		w.over.Cause, w.over.By = e.Cause, e.By

@@ -168,7 +168,7 @@ func (q *Quorum) SetVoters(ctx context.Context, want []NodeID) error {
 		return boolInt(a.ID == raft.ServerID(q.config.Node)) - boolInt(b.ID == raft.ServerID(q.config.Node))
 	})
 	for _, s := range out {
-		if err := i.await(ctx, func() raft.IndexFuture { return i.raft.RemoveServer(s.ID, 0, 0) }); err != nil {
+		if err := i.await(ctx, func() raft.Future { return i.raft.RemoveServer(s.ID, 0, 0) }); err != nil {
 			return fmt.Errorf("let node %s vote no more in the lock table: %w", s.ID, err)
 		}
 	}
@@ -200,11 +200,11 @@ func (i *instance) enfranchise(ctx context.Context, id NodeID) error {
 	}
 	sid := raft.ServerID(id)
 	if i.votes(id, "") { // with a log that it lost: the new one counts from here on, and not for the old
-		if err := i.await(ctx, func() raft.IndexFuture { return i.raft.RemoveServer(sid, 0, 0) }); err != nil {
+		if err := i.await(ctx, func() raft.Future { return i.raft.RemoveServer(sid, 0, 0) }); err != nil {
 			return err
 		}
 	}
-	if err := i.await(ctx, func() raft.IndexFuture { return i.raft.AddNonvoter(sid, address, 0, 0) }); err != nil {
+	if err := i.await(ctx, func() raft.Future { return i.raft.AddNonvoter(sid, address, 0, 0) }); err != nil {
 		return err
 	}
 	tick := time.NewTicker(catchUp)
@@ -219,7 +219,7 @@ func (i *instance) enfranchise(ctx context.Context, id NodeID) error {
 			return i.deposed()
 		}
 	}
-	return i.await(ctx, func() raft.IndexFuture { return i.raft.AddVoter(sid, address, 0, 0) })
+	return i.await(ctx, func() raft.Future { return i.raft.AddVoter(sid, address, 0, 0) })
 }
 
 // reach learns which log a node has, by a stream to it.
@@ -236,6 +236,19 @@ func (i *instance) reach(ctx context.Context, id NodeID) (raft.ServerAddress, er
 	return raft.ServerAddress(log.String()), nil
 }
 
+// HandOver has another voter lead in this node's place, if it leads and there is one that can be reached. It is for a node that is about
+// to end: the others would have to notice first that it is gone.
+func (q *Quorum) HandOver(ctx context.Context) error {
+	i := q.current.Load()
+	if i == nil || !i.leads() || len(votersOf(i.configuration())) < 2 {
+		return nil
+	}
+	if err := i.await(ctx, func() raft.Future { return i.raft.LeadershipTransfer() }); err != nil {
+		return fmt.Errorf("have another node lead the lock table: %w", err)
+	}
+	return nil
+}
+
 // votes tells whether a node votes, with the log at address, or, without one, any.
 func (i *instance) votes(id NodeID, address raft.ServerAddress) bool {
 	return slices.ContainsFunc(i.configuration().Servers, func(s raft.Server) bool {
@@ -243,15 +256,15 @@ func (i *instance) votes(id NodeID, address raft.ServerAddress) bool {
 	})
 }
 
-// await waits for a change of the configuration.
-func (i *instance) await(ctx context.Context, change func() raft.IndexFuture) error {
+// await waits for what Raft was asked to do, such as a change of the configuration.
+func (i *instance) await(ctx context.Context, begun func() raft.Future) error {
 	if !i.begin() {
 		return errStopped
 	}
 	done := make(chan error, 1)
 	go func() { // ends as in propose
 		defer i.pending.Done()
-		done <- change().Error()
+		done <- begun().Error()
 	}()
 	select {
 	case err := <-done:
