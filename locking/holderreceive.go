@@ -87,12 +87,6 @@ func (h *Holder) became(k *holding, index uint64, res *Result, since time.Durati
 	if index < k.index {
 		return
 	}
-	if res.Status == Denied && res.Reason == NoSession && k.Session == h.session {
-		// The table is another by now, or has given this node up: what has not been in it is asked for in the next session.
-		h.forget(Expired)
-		h.tell(Event{What: SessionLost})
-		return
-	}
 	k.index = max(index, 1)
 	switch res.Status {
 	case Granted:
