@@ -24,7 +24,7 @@ var imports = map[string][]string{
 	"audit":         {"merkle"},
 	"bench/compare": nil,
 	"bench/far":     nil,
-	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica", "service"},
+	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica", "selftest", "service"},
 	"node":          {"audit", "control", "discover", "locking", "locking/desk", "members", "merkle", "replica", "syncproto/sshconn"},
 	"replica": {
 		"audit", "beneath", "control", "ignore", "index", "locking", "locking/desk", "members", "merkle", "reconcile", "syncproto",
@@ -46,6 +46,7 @@ var imports = map[string][]string{
 	"locking/quorum":    nil,
 	"members":           nil,
 	"merkle":            nil,
+	"selftest":          {"control"},
 	"service":           nil,
 	"textmerge":         nil,
 	"watcher":           nil,

@@ -19,6 +19,9 @@ import (
 // was missing arrive.
 const waitGrace = time.Second
 
+// maxIdle is how many connections are kept for the next call: as many as a client with many calls at once needs, or each would dial anew.
+const maxIdle = 64
+
 // Client is a daemon reached through its socket. It may be used by several goroutines at once.
 type Client struct {
 	socket string
@@ -36,7 +39,8 @@ func Dial(ctx context.Context, socket string) (*Client, error) {
 	conn.Close()
 	c := &Client{socket: socket}
 	c.http.Transport = &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) },
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) },
+		MaxIdleConnsPerHost: maxIdle,
 	}
 	return c, nil
 }

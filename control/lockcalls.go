@@ -61,6 +61,14 @@ func lockRoutes(s *server, mux *http.ServeMux, l Locker) {
 		list, err := l.Locks(r.Context(), on)
 		return notNil(list), err
 	}))
+	mux.HandleFunc("POST "+routeCached, s.answer(func(r *http.Request) (any, error) {
+		path, times, err := readCached(r.Form)
+		if err != nil {
+			return nil, err
+		}
+		took, err := l.Cached(r.Context(), path, times)
+		return notNil(took), err
+	}))
 	mux.HandleFunc("GET "+routeQuorum, s.answer(func(r *http.Request) (any, error) {
 		return orError(l.Quorum(r.Context()))
 	}))

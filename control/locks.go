@@ -57,6 +57,9 @@ type Locker interface {
 	// Locks lists what is held and waited for that overlaps r, or everything for the zero Resource: by resource, who holds it before who
 	// waits, and those in their order.
 	Locks(ctx context.Context, r Resource) ([]Lock, error)
+	// Cached takes the lock of a path as often as times says, at most MaxCached, under what this node keeps after use, and returns how long that
+	// took each time. It says nothing to anybody; where nothing is kept that covers the path, it is done no more often.
+	Cached(ctx context.Context, path string, times int) ([]time.Duration, error)
 	// Quorum tells how it stands with the nodes that keep the locks. Without a majority that is no error.
 	Quorum(ctx context.Context) (Quorum, error)
 	// TakeOver makes this node the only voter of a new generation, by hand, when the others are lost. They are fenced when they return.
@@ -209,5 +212,8 @@ func (noLocks) Unlock(context.Context, string) error                       { ret
 func (noLocks) Force(context.Context, Resource, string) ([]Lock, error)    { return nil, ErrNoLocks }
 func (noLocks) Watch(context.Context, string) error                        { return ErrNoLocks }
 func (noLocks) Locks(context.Context, Resource) ([]Lock, error)            { return nil, ErrNoLocks }
-func (noLocks) Quorum(context.Context) (Quorum, error)                     { return Quorum{}, ErrNoLocks }
-func (noLocks) TakeOver(context.Context) (Quorum, error)                   { return Quorum{}, ErrNoLocks }
+func (noLocks) Cached(context.Context, string, int) ([]time.Duration, error) {
+	return nil, ErrNoLocks
+}
+func (noLocks) Quorum(context.Context) (Quorum, error)   { return Quorum{}, ErrNoLocks }
+func (noLocks) TakeOver(context.Context) (Quorum, error) { return Quorum{}, ErrNoLocks }

@@ -87,6 +87,10 @@ func (f *told) Renew(context.Context, string, time.Duration) (control.Lock, erro
 }
 func (f *told) Unlock(context.Context, string) error { return f.err }
 
+func (f *told) Cached(_ context.Context, path string, times int) ([]time.Duration, error) {
+	return []time.Duration{time.Duration(len(path)), time.Duration(times)}, f.err
+}
+
 func (f *told) Quorum(context.Context) (control.Quorum, error)   { return f.quorum, f.err }
 func (f *told) TakeOver(context.Context) (control.Quorum, error) { return f.quorum, f.err }
 
@@ -127,6 +131,20 @@ func TestLocksOverTheSocket(t *testing.T) {
 	}
 }
 
+// What was asked of Cached, and its answer, arrive whole, and what cannot be right does not.
+func TestCachedOverTheSocket(t *testing.T) {
+	c, _ := socketClient(t, &told{})
+	want := []time.Duration{6, 12} // the bytes of the path, and how often
+	if got, err := c.Cached(t.Context(), "a b/\xff&", 12); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+	for path, times := range map[string]int{"a": 0, "b": control.MaxCached + 1, "../c": 1, "": 1} {
+		if _, err := c.Cached(t.Context(), path, times); !errors.Is(err, control.ErrBadArgument) {
+			t.Errorf("%q, %d times: got %v, want %v", path, times, err, control.ErrBadArgument)
+		}
+	}
+}
+
 // What a caller can tell apart it can on the other side, too.
 func TestLockErrorsKeepTheirIdentity(t *testing.T) {
 	held := &control.HeldError{Resource: control.Resource{Name: "x"}, Holders: []control.Lock{someLock()}, Waiting: 3}
@@ -157,9 +175,10 @@ func TestNoLocks(t *testing.T) {
 	_, renew := c.Renew(ctx, "x", time.Minute)
 	_, force := c.Force(ctx, control.Resource{Name: "x"}, "")
 	_, list := c.Locks(ctx, control.Resource{})
+	_, cached := c.Cached(ctx, "x", 1)
 	_, quorum := c.Quorum(ctx)
 	_, takeOver := c.TakeOver(ctx)
-	for i, err := range []error{lock, renew, force, list, quorum, takeOver, c.Unlock(ctx, "x"), c.Watch(ctx, "x")} {
+	for i, err := range []error{lock, renew, force, list, cached, quorum, takeOver, c.Unlock(ctx, "x"), c.Watch(ctx, "x")} {
 		if !errors.Is(err, control.ErrNoLocks) {
 			t.Errorf("call %d: got %v, want %v", i, err, control.ErrNoLocks)
 		}

@@ -78,6 +78,7 @@ func commands() []command {
 		electCommand(),
 		runOnceCommand(),
 		clusterCommand(),
+		selftestCommand(),
 		serveCommand(),
 		serviceCommand(),
 		configCommand(),

@@ -354,6 +354,9 @@ func (t *Table) Locks(_ context.Context, r control.Resource) ([]control.Lock, er
 	return list, nil
 }
 
+// Cached implements control.Locker. Nothing is kept after use.
+func (t *Table) Cached(context.Context, string, int) ([]time.Duration, error) { return nil, nil }
+
 // Quorum implements control.Locker.
 func (t *Table) Quorum(context.Context) (control.Quorum, error) {
 	t.mu.Lock()

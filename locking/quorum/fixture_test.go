@@ -118,6 +118,8 @@ type testNet struct {
 	cut   map[[2]NodeID]bool // who cannot reach whom, in either order
 	mute  map[[2]NodeID]bool // the same, but nobody is told: what is sent does not come
 	pipes map[*pipe]struct{}
+	most  int               // streams between two nodes, in either direction; 0: any number
+	held  chan struct{}     // nothing is sent before it is closed; nil: all is
 	sent  map[[2]NodeID]int // messages, in either direction
 	bytes int
 }
@@ -134,7 +136,11 @@ func (p *pipe) Write(b []byte) (int, error) {
 	mute := p.net.mute[p.ends]
 	p.net.sent[p.ends]++
 	p.net.bytes += len(b)
+	held := p.net.held
 	p.net.mu.Unlock()
+	if held != nil {
+		<-held
+	}
 	if mute {
 		return len(b), nil
 	}
@@ -259,6 +265,16 @@ func (n *testNet) dialler(from NodeID) func(context.Context, NodeID) (io.ReadWri
 		if there == nil || there.Quorum == nil || n.nodes[from].Quorum == nil && from != to || n.cut[ends] {
 			n.mu.Unlock()
 			return nil, fmt.Errorf("%s cannot be reached", to)
+		}
+		open := 0
+		for p := range n.pipes {
+			if p.ends == ends {
+				open++
+			}
+		}
+		if n.most != 0 && open >= 2*n.most { // each has two ends
+			n.mu.Unlock()
+			return nil, fmt.Errorf("%s serves no more streams", to)
 		}
 		q := there.Quorum
 		a, b := net.Pipe()

@@ -14,6 +14,7 @@ const maxIdle = 3
 type peer struct {
 	id    NodeID
 	hurry chan struct{} // a heartbeat on credit is not to wait
+	waits rounds        // who wants to know whether it follows
 
 	mu      sync.Mutex
 	callers int // streams that it has open to this node

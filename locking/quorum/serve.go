@@ -201,7 +201,8 @@ func (t *transport) submit(command any, data io.Reader, heartbeat bool) (any, er
 	}
 }
 
-// confirm tells whether a majority of the voters follows this leader of term, as of now.
+// confirm tells whether a majority of the voters follows this leader of term, as of some moment after the call. Who asks at once with others
+// for a later term may be told of that.
 func (t *transport) confirm(ctx context.Context, term uint64) error {
 	var others []NodeID
 	voters := 0
@@ -214,19 +215,21 @@ func (t *transport) confirm(ctx context.Context, term uint64) error {
 			others = append(others, NodeID(s.ID))
 		}
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	follows := make(chan bool, len(others))
 	for _, id := range others {
 		p := t.peer(id)
+		r, run := p.waits.join(term)
+		if run && !t.spawn(func() { t.goRounds(p) }) {
+			return errStopped
+		}
 		if !t.spawn(func() {
-			q := &request{kind: kindAppend, term: term, next: uint64(t.interval().Milliseconds())}
-			began := time.Now()
-			a, err := t.call(p, q, nil, t.pace.short)
-			if ok := err == nil && a.granted && a.term == term; ok {
-				p.heard(q, began)
-				follows <- true
-				return
+			select {
+			case <-r.done:
+				follows <- r.follows
+			case <-ctx.Done():
 			}
-			follows <- false
 		}) {
 			return errStopped
 		}
