@@ -107,7 +107,7 @@ const (
 	Give                         // its scopes are asked back, and not in use: Give is to be called with what is left behind
 	SessionSure                  // the leader was heard: what is held may be counted on
 	SessionLost                  // the session is over, and with it what was bound to it
-	Extended                     // its TTL has begun anew
+	Extended                     // its TTL has begun anew, also of a free one of another node that was to be renewed; or it is Lost
 )
 
 // NewHolder returns the holder of a node that has no session yet. newID makes IDs that nobody else makes.
@@ -305,6 +305,14 @@ func (h *Holder) Unlock(now time.Duration, id RequestID, left []Left, seen uint6
 	return nil
 }
 
+// Withdraw says no more of a claim that is not held, as far as this node knows. What the table may have of it stays there: who knows the
+// Request may have it by now, through another node.
+func (h *Holder) Withdraw(id RequestID) {
+	if k := h.claims[id]; k != nil && k.token == (Token{}) {
+		h.drop(k)
+	}
+}
+
 // Force ends what somebody else holds under a token.
 func (h *Holder) Force(now time.Duration, id RequestID, token Token, by string) error {
 	h.now = now
@@ -316,7 +324,8 @@ func (h *Holder) Force(now time.Duration, id RequestID, token Token, by string) 
 	return nil
 }
 
-// Renew asks that the TTL of a claim begin anew, or another one, unless ttl is 0; Extended tells that it has. It is not repeated by itself.
+// Renew asks that the TTL of a claim of this node, or of a free one of any node, begin anew, or another one, unless ttl is 0; Extended tells
+// that it has. It is not repeated by itself.
 func (h *Holder) Renew(now time.Duration, id RequestID, ttl time.Duration) {
 	h.now = now
 	h.send(&Renew{h.next(), id, ttl})

@@ -173,7 +173,7 @@ func TestRaftLockL3TheSameNodeDoesNotHoldTwice(t *testing.T) {
 	g.want(release(1), Done, NoReason)
 	g.want(lock(2, a, onePath("p")), Granted, NoReason)
 	// Late duplicates hold nothing, whatever they got in their time.
-	g.want(lock(1, a, onePath("p")), Denied, Over)
+	g.want(lock(1, a, onePath("p")), Denied, Freed)
 	g.want(release(2), Done, NoReason)
 	g.want(try(3, a, tree("")), Denied, Taken)
 	if got := len(g.table.Claims(tree(""))); got != 0 {
@@ -274,6 +274,38 @@ func TestASessionThatIsOverHoldsNothing(t *testing.T) {
 	if got := len(g.table.Sessions()); got != 2 {
 		t.Errorf("%d sessions, want 2", got)
 	}
+}
+
+// A request is one, whichever node it is made through: another one than the first is told neither that it has the lock, nor that it waits.
+func TestARequestIsOneForAllNodes(t *testing.T) {
+	g := newRig(t)
+	a, b := g.session(1), g.session(2)
+	free := func(s Session) *Acquire {
+		c := lock(1, s, named("n"))
+		c.Free, c.TTL = true, time.Hour
+		return c
+	}
+	g.want(lock(2, b, named("n")), Granted, NoReason)
+	g.want(free(a), Queued, NoReason)
+	g.want(free(b), Denied, Elsewhere)
+	// The node goes while it waits: then it is asked for through the other one, and what the first has asked comes late.
+	g.want(&Close{a, Expired}, Done, NoReason)
+	if got := g.table.Fate(id(1)); got != NoReason {
+		t.Errorf("what waited is over: %v", got)
+	}
+	g.want(free(a), Denied, NoSession)
+	g.want(free(b), Queued, NoReason)
+	g.want(free(g.session(1)), Denied, Elsewhere)
+	g.want(release(2), Done, NoReason)
+	if !g.holds(1) {
+		t.Error("it did not get its turn")
+	}
+	g.want(&Close{b, Expired}, Done, NoReason)
+	if !g.holds(1) {
+		t.Error("it went with the node that asked for it")
+	}
+	g.want(release(1), Done, NoReason)
+	g.want(free(g.session(3)), Denied, Freed)
 }
 
 func TestOpeningASessionTwiceIsOnce(t *testing.T) {

@@ -112,12 +112,14 @@ type Lock struct {
 // patience is how long a leader is waited for before a lock that must not wait is given up.
 const patience = 5 * time.Second
 
-// Lock asks for c, of which Session is filled in, and Request where it is zero, and waits for it: as long as c says, and until ctx ends. Asked for
+// Lock asks for c, of which Session is filled in, and Request where it is zero, and waits for it: as long as c says, and until ctx ends. Then it
+// is taken back, unless the Request was given: whoever knows that may have asked for it through another node. Asked for
 // again with the same Request while it is held, it is the same lock. The error is a *RefusedError, ErrNoLeader, that of ctx, or tells what is
 // wrong with c.
 func (d *Desk) Lock(ctx context.Context, c *locking.Acquire) (*Lock, error) {
 	limit := time.NewTimer(c.Wait + patience)
 	defer limit.Stop()
+	named := c.Request != locking.RequestID{}
 	for {
 		id, w, err := d.begin(c)
 		if err != nil {
@@ -138,7 +140,7 @@ func (d *Desk) Lock(ctx context.Context, c *locking.Acquire) (*Lock, error) {
 		case <-limit.C:
 			err = ErrNoLeader
 		}
-		d.giveUp(id)
+		d.giveUp(id, named)
 		return nil, err
 	}
 }
@@ -181,12 +183,16 @@ func (d *Desk) begin(c *locking.Acquire) (locking.RequestID, *waiter, error) {
 	return id, w, nil
 }
 
-// giveUp takes back a request that nobody waits for any more.
-func (d *Desk) giveUp(id locking.RequestID) {
+// giveUp takes back a request that nobody waits for here any more; of one that others may know, just what this node has still to say.
+func (d *Desk) giveUp(id locking.RequestID, named bool) {
 	now := d.now()
 	d.mu.Lock()
 	delete(d.waiters, id)
-	_ = d.holder.Unlock(now, id, nil, 0) // an ID alone is always right
+	if named {
+		d.holder.Withdraw(id)
+	} else {
+		_ = d.holder.Unlock(now, id, nil, 0) // an ID alone is always right
+	}
 	d.mu.Unlock()
 	d.wake()
 }
@@ -211,7 +217,8 @@ func (d *Desk) Unlock(id locking.RequestID, scopes []locking.Scope) error {
 	return nil
 }
 
-// Renew has the TTL of a lock of this node begin anew, or another one. The error is ErrLost where it is not held any more.
+// Renew has the TTL of a lock of this node, or of one that is bound to no session, begin anew, or another one. The error is ErrLost where it
+// is not held any more.
 func (d *Desk) Renew(ctx context.Context, id locking.RequestID, ttl time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, maxProposing)
 	defer cancel()
@@ -220,9 +227,10 @@ func (d *Desk) Renew(ctx context.Context, id locking.RequestID, ttl time.Duratio
 		more := make(chan struct{})
 		d.mu.Lock()
 		w := d.waiters[id]
-		if w == nil || w.over == nil {
-			d.mu.Unlock()
-			return ErrLost
+		if w == nil || w.over == nil { // another node's, unless the leader says that it is nobody's
+			w = &waiter{over: &Ended{Done: make(chan struct{})}}
+			d.waiters[id] = w
+			defer d.stopWaiting(id, w)
 		}
 		w.more = append(w.more, more)
 		d.holder.Renew(now, id, ttl)
@@ -237,6 +245,15 @@ func (d *Desk) Renew(ctx context.Context, id locking.RequestID, ttl time.Duratio
 			return ErrNoLeader
 		case <-time.After(time.Second): // it may have got lost
 		}
+	}
+}
+
+// stopWaiting forgets a waiter, unless another has taken its place.
+func (d *Desk) stopWaiting(id locking.RequestID, w *waiter) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiters[id] == w {
+		delete(d.waiters, id)
 	}
 }
 
