@@ -56,6 +56,7 @@ func TestWhatIsWrongWithAConfiguration(t *testing.T) {
 		{"number out of range", "\n\nport = 70000", "/x.toml:3: port: invalid value \"70000\": want a number from 0 to 65535"},
 		{"text without quotes", "listen = 5", "/x.toml:1: listen: want a text in quotes"},
 		{"number for a time", "history-age = 7", "/x.toml:1: history-age: invalid value \"7\": want a duration such as 90s, 2h30m or 7d"},
+		{"session out of range", "session = \"11m\"", "/x.toml:1: session: invalid value \"11m\": want from 5s to 10m, such as 30s"},
 		{"switch in quotes", "log-json = \"true\"", "/x.toml:1: log-json: want true or false, without quotes"},
 		{"number in a list", "peer = [\"a:1\", 3]", "/x.toml:1: peer: want a list of texts in quotes"},
 		{"list for a text", "dir = [\"/a\"]", "/x.toml:1: dir: want a text in quotes"},
@@ -104,7 +105,7 @@ func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
 func TestSettingsAreReadBackAsWritten(t *testing.T) {
 	given := map[string]string{
 		"dir": "/a \"b\"\\c\n\tü\x7f", "port": "0", "listen": "fe80::1", "peer": "a:1,[::1]:2", "hold": "off", "history-age": "1h30m",
-		"history-size": "1234567891", "keep-owner": "true", "log-level": "WARN", "log-json": "true",
+		"history-size": "1234567891", "session": "1m30s", "keep-owner": "true", "log-level": "WARN", "log-json": "true",
 	}
 	s := newSettings()
 	s.set.VisitAll(func(f *flag.Flag) {

@@ -100,6 +100,16 @@ func TestParseDuration(t *testing.T) {
 	}
 }
 
+func TestSessionLength(t *testing.T) {
+	rows := map[string]bool{"5s": true, "30s": true, "10m": true, "4.9s": false, "10m1s": false, "0": false, "-30s": false, "1d": false, "30": false, "": false}
+	for in, want := range rows {
+		var got sessionLength
+		if err := got.Set(in); (err == nil) != want || want && got.String() != in {
+			t.Errorf("%q: got %v, %v; want ok %v", in, got.String(), err, want)
+		}
+	}
+}
+
 func TestFormatDurationIsReadBack(t *testing.T) {
 	for _, want := range []string{"30d", "1m", "1h", "1h30m", "90ms", "20s", "10m", "10h"} {
 		d, err := parseDuration(want)

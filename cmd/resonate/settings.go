@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"time"
 
 	"resonate/replica"
 )
@@ -34,6 +35,7 @@ type settings struct {
 	maxSend     size
 	maxRecv     size
 	discover    bool
+	session     sessionLength
 	mode        replica.Mode
 	keepOwner   bool
 	fresh       bool
@@ -47,6 +49,7 @@ func defineSettings(set *flag.FlagSet) *settings {
 	s := &settings{
 		set: set, from: map[string]origin{}, port: defaultPort, listen: listenAuto,
 		hold: burst{files: 100, share: 0.5}, historyAge: duration(30 * day), historySize: 10 << 30,
+		session: sessionLength(30 * time.Second),
 	}
 	set.StringVar(&s.dir, "dir", "", "the `folder` to keep in step; needed")
 	set.Var(&s.port, "port", "listen on this TCP `port`; 0 takes a free one and says which")
@@ -58,6 +61,7 @@ func defineSettings(set *flag.FlagSet) *settings {
 	set.Var(&s.maxSend, "max-send", "send at most this `size` a second to all peers together; 0: any")
 	set.Var(&s.maxRecv, "max-recv", "receive at most this `size` a second from all peers together; 0: any")
 	set.BoolVar(&s.discover, "discover", false, "look for members on the local network by multicast DNS, and let them find this node")
+	set.Var(&s.session, "session", "lose the cluster's locks when the others have not heard of this node for this `time`, 5s to 10m")
 	set.TextVar(&s.mode, "mode", replica.Both, "which `way` changes go: both, send (nothing of the peers' is taken) or receive (what is changed here is held)")
 	set.BoolVar(&s.keepOwner, "keep-owner", false, "keep owner and group, by name, setuid and setgid bits, and capabilities; needs root")
 	set.BoolVar(&s.fresh, "fresh", false, "treat the folder as a new one: what was agreed before is forgotten, nothing is deleted")

@@ -64,6 +64,26 @@ func formatDuration(d time.Duration) string {
 	return s
 }
 
+// sessionLength is a flag's value: how long a node may be silent until it loses its locks. Less than the least would lose them at each
+// hiccup of a network, or of a busy machine; with more than the most, those of a machine that crashed would seem to stick.
+type sessionLength duration
+
+const (
+	leastSession = 5 * time.Second
+	mostSession  = 10 * time.Minute
+)
+
+func (l *sessionLength) String() string { return (*duration)(l).String() }
+
+func (l *sessionLength) Set(s string) error {
+	d, err := parseDuration(s)
+	if err == nil && (d < leastSession || d > mostSession) {
+		err = fmt.Errorf("want from %s to %s, such as 30s", formatDuration(leastSession), formatDuration(mostSession))
+	}
+	*l = sessionLength(d)
+	return err
+}
+
 // size is a flag's value in bytes: a number and, perhaps, KiB, MiB, GiB, TiB (powers of 1024) or kB, MB, GB, TB.
 type size int64
 
