@@ -42,6 +42,9 @@ func (h *Holder) answer(m *Answer) {
 	case *Open:
 		h.opened(c, m.Number, res)
 	case *Acquire:
+		if res.Reason == NoSession && c.Session == h.session {
+			h.keepAlive() // the table has changed hands: what the leader says to this tells that the session is over, and another is opened
+		}
 		if k := h.claims[c.Request]; k != nil && k.Session == c.Session {
 			h.became(k, m.Index, res, k.asked)
 		} else if k == nil && res.Status == Granted {

@@ -470,8 +470,8 @@ func (l *Locker) Quorum(ctx context.Context) (control.Quorum, error) {
 			ID: merkle.NodeID(v.Node).String(), Name: called(v.Node), Self: v.Node == l.self, Leader: v.Node == s.Leads, Connected: v.Connected,
 		})
 	}
-	list, err := l.Locks(ctx, control.Resource{})
-	if err == nil {
+	if s.Sure && s.Leads != (locking.NodeID{}) { // else it would be waited for
+		list, _ := l.Locks(ctx, control.Resource{})
 		for _, lock := range list {
 			switch {
 			case lock.State == "waiting":

@@ -3,7 +3,9 @@ package desk
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"time"
 
 	"resonate/locking"
 )
@@ -37,8 +39,19 @@ type answer struct {
 // askRequest stands in a question where the kind of a scope does: what follows is the ID of a request.
 const askRequest byte = 0
 
-// ask has the leader answer a question: a scope, or the ID of a request.
+// ask has the leader answer a question: a scope, or the ID of a request. While there is none, as when one has died, it is waited for.
 func (d *Desk) ask(ctx context.Context, question []byte) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		a, err := d.askOnce(ctx, question)
+		if !errors.Is(err, ErrNoLeader) || !d.pause(ctx) {
+			return a, err
+		}
+	}
+}
+
+func (d *Desk) askOnce(ctx context.Context, question []byte) (answer, error) {
 	d.mu.Lock()
 	leads, l := d.keeper != nil, d.leader()
 	d.mu.Unlock()
@@ -82,18 +95,36 @@ func (d *Desk) claimsOf(ctx context.Context, l *line, question []byte) (answer, 
 		delete(d.queries, number)
 		d.mu.Unlock()
 	}()
-	ctx, cancel := context.WithTimeout(ctx, maxProposing)
-	defer cancel()
-	l.send(frameAsk, append(binary.BigEndian.AppendUint64(nil, number), question...))
-	select {
-	case a := <-came:
-		return a, nil
-	case <-ctx.Done():
-		return answer{}, fmt.Errorf("%w: the leader does not answer", ErrNoLeader)
-	case <-d.ctx.Done():
-		return answer{}, ErrEnded
+	question = append(binary.BigEndian.AppendUint64(nil, number), question...)
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
+	for n := 0; ; n++ {
+		if n%looksToAskAgain == 0 {
+			l.send(frameAsk, question)
+		}
+		select {
+		case a := <-came:
+			return a, nil
+		case <-look.C:
+			d.mu.Lock()
+			leads := d.leader() == l
+			d.mu.Unlock()
+			if !leads {
+				return answer{}, fmt.Errorf("%w: the leader has gone", ErrNoLeader)
+			}
+		case <-ctx.Done():
+			return answer{}, fmt.Errorf("%w: the leader does not answer", ErrNoLeader)
+		case <-d.ctx.Done():
+			return answer{}, ErrEnded
+		}
 	}
 }
+
+// How often who waits for an answer looks whether the leader is the same, and after how many of these looks it asks again.
+const (
+	lookInterval    = 100 * time.Millisecond
+	looksToAskAgain = 20
+)
 
 // numbered splits what frameAsk and frameClaims hold.
 func numbered(content []byte) (number uint64, rest []byte, err error) {
