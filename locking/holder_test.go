@@ -415,13 +415,10 @@ func TestASessionThatIsGoneIsOpenedAnewByWhoAsks(t *testing.T) {
 	leader := q.nodes[q.leader]
 	leader.commit(leader.keeper, Proposal{Command: b})
 	for n := range simVoters {
-		q.lock(n, &Acquire{Scopes: []Scope{onePath("a")}})
-		if e := q.need(n, Refusal); e.Result.Reason != NoSession {
-			t.Errorf("node %d: told %+v, want that the session is over", n, e.Result)
-		}
-		q.run(100 * time.Millisecond)
-		path := string(rune('a' + n))
-		if id := q.lock(n, &Acquire{Scopes: []Scope{onePath(path)}}); !q.valid(n, id) {
+		id := q.lock(n, &Acquire{Scopes: []Scope{onePath(string(rune('a' + n)))}})
+		q.need(n, SessionLost)
+		q.run(200 * time.Millisecond)
+		if !q.valid(n, id) {
 			t.Errorf("node %d: no lock a moment later", n)
 		}
 	}

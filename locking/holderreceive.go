@@ -42,9 +42,6 @@ func (h *Holder) answer(m *Answer) {
 	case *Open:
 		h.opened(c, m.Number, res)
 	case *Acquire:
-		if res.Reason == NoSession && c.Session == h.session {
-			h.keepAlive() // the table has changed hands: what the leader says to this tells that the session is over, and another is opened
-		}
 		if k := h.claims[c.Request]; k != nil && k.Session == c.Session {
 			h.became(k, m.Index, res, k.asked)
 		} else if k == nil && res.Status == Granted {
@@ -84,6 +81,12 @@ func (h *Holder) sortedClaims() []RequestID {
 // became notes what the table says of k. Of a TTL it is known that it began after since.
 func (h *Holder) became(k *holding, index uint64, res *Result, since time.Duration) {
 	if index < k.index {
+		return
+	}
+	if res.Status == Denied && res.Reason == NoSession && k.Session == h.session {
+		// The table is another by now, or has given this node up: what has not been in it is asked for in the next session.
+		h.forget()
+		h.tell(Event{What: SessionLost})
 		return
 	}
 	k.index = max(index, 1)

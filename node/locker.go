@@ -313,7 +313,7 @@ func (l *Locker) Unlock(ctx context.Context, id string) error {
 	key, o, err := l.find(id)
 	switch {
 	case o != nil && o.freed:
-		return nil
+		return l.gone(ctx, key)
 	case errors.Is(err, control.ErrNotFound):
 		return l.unlockForeign(ctx, key, err)
 	case err != nil:
@@ -322,16 +322,19 @@ func (l *Locker) Unlock(ctx context.Context, id string) error {
 	if err := l.desk.Unlock(key, []locking.Scope{scopeOf(o.lock.Resource)}); err != nil {
 		return err
 	}
-	l.end(key, true, fmt.Errorf("%s: %w", locking.Released, control.ErrNotHeld))
-	return l.gone(ctx, key)
+	err = l.gone(ctx, key)
+	l.end(key, !errors.Is(err, control.ErrNotHeld), fmt.Errorf("%s: %w", locking.Released, control.ErrNotHeld))
+	return err
 }
 
-// gone waits until the table has no claim of that request any more.
+// gone waits until the table has no claim of that request any more. ErrNotHeld: it was over before it could be let go.
 func (l *Locker) gone(ctx context.Context, key locking.RequestID) error {
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		switch c, _, err := l.desk.Claim(ctx, key); {
+		switch c, fate, err := l.desk.Claim(ctx, key); {
 		case err != nil:
 			return control.ErrNoMajority
+		case c == nil && fate == locking.Over:
+			return fmt.Errorf("%v: %w", fate, control.ErrNotHeld)
 		case c == nil:
 			return nil
 		}
@@ -359,7 +362,7 @@ func (l *Locker) Force(ctx context.Context, r control.Resource, why string) ([]c
 			return out, err
 		}
 		out = append(out, l.lockOf(c))
-		if err := l.gone(ctx, c.Request); err != nil {
+		if err := l.gone(ctx, c.Request); err != nil && !errors.Is(err, control.ErrNotHeld) { // by force, it is over
 			return out, err
 		}
 	}
