@@ -89,7 +89,7 @@ type holding struct {
 type Event struct {
 	What    EventKind
 	Request RequestID
-	Result  *Result // of Got, Waiting and Refusal
+	Result  *Result // of Got, Waiting, Refusal and Ended
 	Cause   Cause   // of Lost
 	Scopes  []Scope // of Give: what is given up
 	By      string  // of Lost: who forced it, and why
@@ -107,6 +107,7 @@ const (
 	Give                         // its scopes are asked back, and not in use: Give is to be called with what is left behind
 	SessionSure                  // the leader was heard: what is held may be counted on
 	SessionLost                  // the session is over, and with it what was bound to it
+	Ended                        // what was asked for, to end it, is answered: Result tells how it was over already, if it was
 	Extended                     // its TTL has begun anew, also of a free one of another node that was to be renewed; or it is Lost
 )
 

@@ -49,6 +49,8 @@ func (h *Holder) answer(m *Answer) {
 		}
 	case *Narrow:
 		h.narrowed(c, res)
+	case *End:
+		h.tell(Event{What: Ended, Request: c.Endings[0].Request, Result: res})
 	}
 }
 

@@ -5,7 +5,7 @@ import "fmt"
 // A Result is the table's answer to a command.
 type Result struct {
 	Status   Status
-	Reason   Reason // of a refusal
+	Reason   Reason // of a refusal; of an End, how the last of its requests that were over before was so
 	Epoch    uint64 // of an Open
 	Grant    *Grant // of Granted
 	Position int    // of Queued: how many wait before it for the same, at most MaxWaiters

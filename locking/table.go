@@ -225,6 +225,7 @@ func (t *Table) end(c *End) Result {
 	for _, e := range c.Endings {
 		k := t.claims[e.Request]
 		if k == nil {
+			r.Reason = t.finished.reasons[e.Request] // how it was over already, if it was
 			t.finished.add(e.Request, Over)
 			continue
 		}

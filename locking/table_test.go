@@ -335,7 +335,7 @@ func TestForceFencesTheHolder(t *testing.T) {
 		t.Errorf("told %+v", g.changes)
 	}
 	// The holder's own release comes too late, and takes nothing from the next one.
-	g.want(&End{Endings: []Ending{{Request: id(1), Token: old, Left: []Left{leftAt(onePath("p"), "v")}}}}, Done, NoReason)
+	g.want(&End{Endings: []Ending{{Request: id(1), Token: old, Left: []Left{leftAt(onePath("p"), "v")}}}}, Done, Over)
 	// Nor does a second force that meant the first holder.
 	g.want(&End{Endings: []Ending{{Request: id(2), Token: old}}, Cause: Forced}, Denied, NotHeld)
 	if r := g.want(lock(2, b, onePath("p")), Granted, NoReason); !r.Grant.Unknown || len(r.Grant.Left) != 0 {

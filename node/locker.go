@@ -319,12 +319,22 @@ func (l *Locker) Unlock(ctx context.Context, id string) error {
 	case err != nil:
 		return err
 	}
-	if err := l.desk.Unlock(key, []locking.Scope{scopeOf(o.lock.Resource)}); err != nil {
-		return err
-	}
-	err = l.gone(ctx, key)
+	err = l.free(ctx, key, []locking.Scope{scopeOf(o.lock.Resource)})
 	l.end(key, !errors.Is(err, control.ErrNotHeld), fmt.Errorf("%s: %w", locking.Released, control.ErrNotHeld))
 	return err
+}
+
+// free has the table end a claim. ErrNotHeld: it was over before.
+func (l *Locker) free(ctx context.Context, key locking.RequestID, scopes []locking.Scope) error {
+	switch fate, err := l.desk.Free(ctx, key, scopes); {
+	case errors.Is(err, desk.ErrEnded):
+		return fmt.Errorf("%w: %w", control.ErrNoLocks, err)
+	case err != nil:
+		return control.ErrNoMajority
+	case fate == locking.Over:
+		return fmt.Errorf("%v: %w", fate, control.ErrNotHeld)
+	}
+	return nil
 }
 
 // gone waits until the table has no claim of that request any more. ErrNotHeld: it was over before it could be let go.

@@ -73,10 +73,7 @@ func (l *Locker) unlockForeign(ctx context.Context, key locking.RequestID, notFo
 	case err != nil:
 		return err
 	}
-	if err := l.desk.Unlock(key, nil); err != nil {
-		return err
-	}
-	return l.gone(ctx, key)
+	return l.free(ctx, key, nil)
 }
 
 func (l *Locker) renewForeign(ctx context.Context, key locking.RequestID, ttl time.Duration, notFound error) (control.Lock, error) {

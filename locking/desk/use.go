@@ -285,6 +285,8 @@ func (d *Desk) happened(e locking.Event) {
 		d.answered(e.Request, outcome{err: err}, false)
 	case locking.Lost:
 		d.lost(e)
+	case locking.Ended:
+		d.freed(e)
 	case locking.Extended:
 		d.extended(e.Request)
 	case locking.Give:
