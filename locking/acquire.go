@@ -7,6 +7,9 @@ import (
 
 func (t *Table) acquire(c *Acquire) Result {
 	if k := t.claims[c.Request]; k != nil {
+		if k.owner.node != c.Session.Node {
+			return deny(Elsewhere)
+		}
 		return t.answer(k)
 	}
 	if r, ok := t.finished.reasons[c.Request]; ok {

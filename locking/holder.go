@@ -90,7 +90,7 @@ type holding struct {
 type Event struct {
 	What    EventKind
 	Request RequestID
-	Result  *Result // of Got, Waiting and Refusal
+	Result  *Result // of Got, Waiting, Refusal and Ended
 	Cause   Cause   // of Lost
 	Scopes  []Scope // of Give: what is given up
 	Holding Holding // of Got, Give and Lost: what is held, or was
@@ -109,7 +109,8 @@ const (
 	Give                         // its scopes are asked back, and not in use: Give is to be called with what is left behind
 	SessionSure                  // the leader was heard: what is held may be counted on
 	SessionLost                  // the session is over, and with it what was bound to it
-	Extended                     // its TTL has begun anew
+	Ended                        // what was asked for, to end it, is answered: Result tells how it was over already, if it was
+	Extended                     // its TTL has begun anew, also of a free one of another node that was to be renewed; or it is Lost
 )
 
 // NewHolder returns the holder of a node that has no session yet. newID makes IDs that nobody else makes.
@@ -320,6 +321,14 @@ func (h *Holder) Cancel(now time.Duration, id RequestID) {
 	}
 }
 
+// Withdraw says no more of a claim that is not held, as far as this node knows. What the table may have of it stays there: who knows the
+// Request may have it by now, through another node.
+func (h *Holder) Withdraw(id RequestID) {
+	if k := h.claims[id]; k != nil && k.token == (Token{}) {
+		h.drop(k)
+	}
+}
+
 // Force ends what somebody else holds under a token.
 func (h *Holder) Force(now time.Duration, id RequestID, token Token, by string) error {
 	h.now = now
@@ -331,7 +340,8 @@ func (h *Holder) Force(now time.Duration, id RequestID, token Token, by string) 
 	return nil
 }
 
-// Renew asks that the TTL of a claim begin anew, or another one, unless ttl is 0; Extended tells that it has. It is not repeated by itself.
+// Renew asks that the TTL of a claim of this node, or of a free one of any node, begin anew, or another one, unless ttl is 0; Extended tells
+// that it has. It is not repeated by itself.
 func (h *Holder) Renew(now time.Duration, id RequestID, ttl time.Duration) {
 	h.now = now
 	h.send(&Renew{h.next(), id, ttl})

@@ -405,6 +405,25 @@ func TestANewLeaderKnowsWhoIsThere(t *testing.T) {
 	}
 }
 
+// Two tables have become one: no session is left, and whoever asks for something learns it then, and not with its next KeepAlive.
+func TestASessionThatIsGoneIsOpenedAnewByWhoAsks(t *testing.T) {
+	q := newQuiet(t)
+	b, err := Encode(&Raise{7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader := q.nodes[q.leader]
+	leader.commit(leader.keeper, Proposal{Command: b})
+	for n := range simVoters {
+		id := q.lock(n, &Acquire{Scopes: []Scope{onePath(string(rune('a' + n)))}})
+		q.need(n, SessionLost)
+		q.run(200 * time.Millisecond)
+		if !q.valid(n, id) {
+			t.Errorf("node %d: no lock a moment later", n)
+		}
+	}
+}
+
 func TestANodeMayNotSpeakForAnother(t *testing.T) {
 	k := NewKeeper(NewTable(nil), 0)
 	a := Session{nodeID(1), 1}

@@ -53,6 +53,8 @@ func (h *Holder) answer(m *Answer) {
 		}
 	case *Narrow:
 		h.narrowed(c, res)
+	case *End:
+		h.tell(Event{What: Ended, Request: c.Endings[0].Request, Result: res})
 	}
 }
 
@@ -231,7 +233,16 @@ func (h *Holder) forget(cause Cause) {
 func (h *Holder) renewed(m *Renewed) {
 	k := h.claims[m.Request]
 	at, ok := h.sentAt(m.Number)
-	if k == nil || !ok || k.token == (Token{}) {
+	switch {
+	case !ok:
+		return
+	case k == nil && m.TTL == 0:
+		h.tell(Event{What: Lost, Request: m.Request, Cause: Expired})
+		return
+	case k == nil:
+		h.tell(Event{What: Extended, Request: m.Request})
+		return
+	case k.token == (Token{}):
 		return
 	}
 	if m.TTL == 0 {
@@ -259,10 +270,7 @@ func (h *Holder) told(m *Told) {
 	}
 	k := h.claims[m.Request]
 	if k == nil {
-		if res.Status == Granted {
-			h.abandon(m.Request, res.Grant.Token)
-		}
-		return
+		return // it is on its way out of the table, or another node's users know it: the next State tells
 	}
 	since := h.now - k.TTL // nothing is known of the TTL but that it may be over
 	if at, ok := h.sentAt(m.Number); ok {

@@ -5,7 +5,7 @@ import "fmt"
 // A Result is the table's answer to a command.
 type Result struct {
 	Status   Status
-	Reason   Reason // of a refusal
+	Reason   Reason // of a refusal; of an End, how the last of its requests that were over before was so
 	Epoch    uint64 // of an Open
 	Grant    *Grant // of Granted
 	Position int    // of Queued: how many wait before it for the same, at most MaxWaiters
@@ -29,20 +29,23 @@ type Reason uint8
 // The reasons. Their numbers are part of the format.
 const (
 	NoReason   Reason = 0
-	Taken      Reason = 1 // somebody else holds it or waits for it, and the request does not wait
-	QueueFull  Reason = 2 // MaxWaiters wait for one of the scopes
-	NoSession  Reason = 3 // the session is over
-	Over       Reason = 4 // the request with this ID was granted or refused, and is over
-	Invalid    Reason = 5 // no command that this table knows
-	TableFull  Reason = 6 // the node, or all, have too many claims
-	NotHeld    Reason = 7 // no such claim, or not under this token, or not in this session
-	NoRoom     Reason = 8 // no more can be left out of it: it has to be let go
-	OutOfOrder Reason = 9 // the index of the log is not above the last one
+	Taken      Reason = 1  // somebody else holds it or waits for it, and the request does not wait
+	QueueFull  Reason = 2  // MaxWaiters wait for one of the scopes
+	NoSession  Reason = 3  // the session is over
+	Over       Reason = 4  // the request with this ID was granted or refused, and is over
+	Invalid    Reason = 5  // no command that this table knows
+	TableFull  Reason = 6  // the node, or all, have too many claims
+	NotHeld    Reason = 7  // no such claim, or not under this token, or not in this session
+	NoRoom     Reason = 8  // no more can be left out of it: it has to be let go
+	OutOfOrder Reason = 9  // the index of the log is not above the last one
+	Elsewhere  Reason = 10 // the request with this ID was made through another node, and is not over: that one is told what becomes of it
+	Freed      Reason = 11 // as Over: its holder has let it go
 )
 
 var reasonNames = [...]string{
 	"", "taken", "too many wait for it", "the session is over", "the request is over", "malformed command", "too many locks",
 	"not held", "too many parts are left out", "log index out of order",
+	"asked for through another node", "it was let go",
 }
 
 func (r Reason) String() string {

@@ -225,6 +225,7 @@ func (t *Table) end(c *End) Result {
 	for _, e := range c.Endings {
 		k := t.claims[e.Request]
 		if k == nil {
+			r.Reason = t.finished.reasons[e.Request] // how it was over already, if it was
 			t.finished.add(e.Request, Over)
 			continue
 		}
@@ -301,7 +302,14 @@ func (t *Table) finish(c *claim, cause Cause, by string) {
 			t.lefts.note(Left{Scope: s, Token: c.Token}, within(c.Except, s), t.index, t.index)
 		}
 	}
-	t.finished.add(c.Request, Over)
+	// What has waited when its node went can be asked for again, by that one in another session or through another node; what was asked for
+	// in the old one, and comes late, is refused with it.
+	switch {
+	case c.Held && cause == Released:
+		t.finished.add(c.Request, Freed)
+	case c.Held || cause != Expired && cause != Closed:
+		t.finished.add(c.Request, Over)
+	}
 	t.tell(ClaimEnded, c, cause, by)
 }
 

@@ -173,7 +173,7 @@ func TestRaftLockL3TheSameNodeDoesNotHoldTwice(t *testing.T) {
 	g.want(release(1), Done, NoReason)
 	g.want(lock(2, a, onePath("p")), Granted, NoReason)
 	// Late duplicates hold nothing, whatever they got in their time.
-	g.want(lock(1, a, onePath("p")), Denied, Over)
+	g.want(lock(1, a, onePath("p")), Denied, Freed)
 	g.want(release(2), Done, NoReason)
 	g.want(try(3, a, tree("")), Denied, Taken)
 	if got := len(g.table.Claims(tree(""))); got != 0 {
@@ -276,6 +276,38 @@ func TestASessionThatIsOverHoldsNothing(t *testing.T) {
 	}
 }
 
+// A request is one, whichever node it is made through: another one than the first is told neither that it has the lock, nor that it waits.
+func TestARequestIsOneForAllNodes(t *testing.T) {
+	g := newRig(t)
+	a, b := g.session(1), g.session(2)
+	free := func(s Session) *Acquire {
+		c := lock(1, s, named("n"))
+		c.Free, c.TTL = true, time.Hour
+		return c
+	}
+	g.want(lock(2, b, named("n")), Granted, NoReason)
+	g.want(free(a), Queued, NoReason)
+	g.want(free(b), Denied, Elsewhere)
+	// The node goes while it waits: then it is asked for through the other one, and what the first has asked comes late.
+	g.want(&Close{a, Expired}, Done, NoReason)
+	if got := g.table.Fate(id(1)); got != NoReason {
+		t.Errorf("what waited is over: %v", got)
+	}
+	g.want(free(a), Denied, NoSession)
+	g.want(free(b), Queued, NoReason)
+	g.want(free(g.session(1)), Denied, Elsewhere)
+	g.want(release(2), Done, NoReason)
+	if !g.holds(1) {
+		t.Error("it did not get its turn")
+	}
+	g.want(&Close{b, Expired}, Done, NoReason)
+	if !g.holds(1) {
+		t.Error("it went with the node that asked for it")
+	}
+	g.want(release(1), Done, NoReason)
+	g.want(free(g.session(3)), Denied, Freed)
+}
+
 func TestOpeningASessionTwiceIsOnce(t *testing.T) {
 	g := newRig(t)
 	o := &Open{Request: id(7), Node: nodeID(1), Length: time.Second}
@@ -303,7 +335,7 @@ func TestForceFencesTheHolder(t *testing.T) {
 		t.Errorf("told %+v", g.changes)
 	}
 	// The holder's own release comes too late, and takes nothing from the next one.
-	g.want(&End{Endings: []Ending{{Request: id(1), Token: old, Left: []Left{leftAt(onePath("p"), "v")}}}}, Done, NoReason)
+	g.want(&End{Endings: []Ending{{Request: id(1), Token: old, Left: []Left{leftAt(onePath("p"), "v")}}}}, Done, Over)
 	// Nor does a second force that meant the first holder.
 	g.want(&End{Endings: []Ending{{Request: id(2), Token: old}}, Cause: Forced}, Denied, NotHeld)
 	if r := g.want(lock(2, b, onePath("p")), Granted, NoReason); !r.Grant.Unknown || len(r.Grant.Left) != 0 {

@@ -62,6 +62,9 @@ func (t *Table) Claim(id RequestID) (Claim, bool) {
 	return c.Claim, true
 }
 
+// Fate returns why there is no claim of a request, as far as that is remembered; NoReason: nothing is known of it, or there is one.
+func (t *Table) Fate(id RequestID) Reason { return t.finished.reasons[id] }
+
 func (t *Table) sortedOwners() []*owner {
 	out := make([]*owner, 0, len(t.owners))
 	for _, o := range t.owners {

@@ -3,7 +3,6 @@ package node
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -73,15 +72,14 @@ func (l *Locker) Lock(ctx context.Context, q control.LockRequest) (control.Lock,
 	if err := q.Check(); err != nil {
 		return control.Lock{}, err
 	}
-	id, err := requestOf(q.RequestID)
-	if err != nil {
-		return control.Lock{}, err
-	}
-	if known, err := l.again(id, q); known || err != nil {
-		return l.ownLock(id), err
-	}
 	if q.RequestID == "" {
-		return l.acquire(ctx, id, q)
+		return l.acquire(ctx, locking.RequestID{}, q)
+	}
+	id := requestOf(q.RequestID)
+	if known, err := l.again(id, q); err != nil {
+		return control.Lock{}, err
+	} else if known {
+		return l.stillHeld(ctx, id)
 	}
 	type answer struct {
 		lock control.Lock
@@ -101,14 +99,10 @@ func (l *Locker) Lock(ctx context.Context, q control.LockRequest) (control.Lock,
 }
 
 // requestOf names a request: the same text is the same request, through whatever node.
-func requestOf(text string) (id locking.RequestID, err error) {
-	if text == "" {
-		_, err = rand.Read(id[:])
-		return id, err
-	}
+func requestOf(text string) (id locking.RequestID) {
 	sum := sha256.Sum256([]byte("resonate lock request\n" + text))
 	copy(id[:], sum[:])
-	return id, nil
+	return id
 }
 
 // again tells whether this node has the lock of that request already; ErrNotHeld, if it has had it.
@@ -130,15 +124,6 @@ func (l *Locker) again(id locking.RequestID, q control.LockRequest) (bool, error
 	}
 }
 
-func (l *Locker) ownLock(id locking.RequestID) control.Lock {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if o := l.own[id]; o != nil {
-		return o.lock
-	}
-	return control.Lock{}
-}
-
 func modeOf(q control.LockRequest) string {
 	switch {
 	case q.Shared:
@@ -149,7 +134,7 @@ func modeOf(q control.LockRequest) string {
 	return "exclusive"
 }
 
-// acquire asks the cluster, again and again where a wait is longer than the table lets one be.
+// acquire asks the cluster, again and again where a wait is longer than the table lets one be. id is zero for a request that nobody else knows.
 func (l *Locker) acquire(ctx context.Context, id locking.RequestID, q control.LockRequest) (control.Lock, error) {
 	begun := time.Now()
 	c := &locking.Acquire{
@@ -177,10 +162,16 @@ func (l *Locker) acquire(ctx context.Context, id locking.RequestID, q control.Lo
 			return l.keep(q, held, begun, asked), nil
 		}
 		var refused *desk.RefusedError
-		if errors.As(err, &refused) && refused.Cause == locking.TimedOut && left > locking.MaxWait && q.RequestID == "" {
-			if c.Request, err = requestOf(""); err == nil {
+		if errors.As(err, &refused) && refused.Reason == locking.Elsewhere {
+			lock, over, err := l.elsewhere(ctx, id, q, asked)
+			if over {
 				continue
 			}
+			return lock, err
+		}
+		if errors.As(err, &refused) && refused.Cause == locking.TimedOut && left > locking.MaxWait && q.RequestID == "" {
+			c.Request = locking.RequestID{}
+			continue
 		}
 		return control.Lock{}, l.explain(ctx, q, err)
 	}
@@ -213,7 +204,7 @@ func (l *Locker) follow(id locking.RequestID, o *ownLock) {
 		if o.ended.By != "" {
 			why += " by " + o.ended.By
 		}
-		l.end(id, false, fmt.Errorf("%s: %w", why, control.ErrNotHeld))
+		l.end(id, o.ended.Cause == locking.Released, fmt.Errorf("%s: %w", why, control.ErrNotHeld))
 	case <-o.done:
 	}
 	if l.files != nil {
@@ -257,7 +248,7 @@ func (l *Locker) explain(ctx context.Context, q control.LockRequest, err error) 
 		return fmt.Errorf("%w: %v", control.ErrQueueFull, refused.Reason)
 	case refused.Reason == locking.Taken || refused.Cause == locking.TimedOut:
 		return l.whoHas(ctx, q.Resource, refused.Blocker)
-	case refused.Reason == locking.Over:
+	case refused.Reason == locking.Over || refused.Reason == locking.Freed:
 		return fmt.Errorf("the lock of request ID %q is over: %w", q.RequestID, control.ErrNotHeld)
 	case refused.Reason == locking.Invalid:
 		return fmt.Errorf("%w: %w", control.ErrBadArgument, err)
@@ -288,7 +279,10 @@ func (l *Locker) whoHas(ctx context.Context, r control.Resource, blocker *lockin
 // Renew gives a lock another TTL: see control.Locker.
 func (l *Locker) Renew(ctx context.Context, id string, ttl time.Duration) (control.Lock, error) {
 	key, o, err := l.find(id)
-	if err != nil {
+	switch {
+	case errors.Is(err, control.ErrNotFound):
+		return l.renewForeign(ctx, key, ttl, err)
+	case err != nil:
 		return control.Lock{}, err
 	}
 	begun := time.Now()
@@ -331,7 +325,7 @@ func (l *Locker) Unlock(ctx context.Context, id string) error {
 	key, o, err := l.find(id)
 	switch {
 	case o != nil && o.freed:
-		return nil
+		return l.gone(ctx, key)
 	case errors.Is(err, control.ErrNotFound):
 		return l.unlockForeign(ctx, key, err)
 	case err != nil:
@@ -339,55 +333,33 @@ func (l *Locker) Unlock(ctx context.Context, id string) error {
 	}
 	scope := scopeOf(o.lock.Resource)
 	l.letOut(ctx, key, scope)
-	if err := l.desk.Unlock(key, []locking.Scope{scope}); err != nil {
-		return err
-	}
-	l.end(key, true, fmt.Errorf("%s: %w", locking.Released, control.ErrNotHeld))
-	return l.gone(ctx, key, scope)
+	err = l.free(ctx, key, []locking.Scope{scope})
+	l.end(key, !errors.Is(err, control.ErrNotHeld), fmt.Errorf("%s: %w", locking.Released, control.ErrNotHeld))
+	return err
 }
 
-// unlockForeign lets go of a lock that was asked for through another node, and is bound to none. notFound is the error where there is none.
-func (l *Locker) unlockForeign(ctx context.Context, key locking.RequestID, notFound error) error {
-	c, err := l.claim(ctx, key)
-	if err != nil {
-		return err
+// free has the table end a claim. ErrNotHeld: it was over before.
+func (l *Locker) free(ctx context.Context, key locking.RequestID, scopes []locking.Scope) error {
+	switch fate, err := l.desk.Free(ctx, key, scopes); {
+	case errors.Is(err, desk.ErrEnded):
+		return fmt.Errorf("%w: %w", control.ErrNoLocks, err)
+	case err != nil:
+		return control.ErrNoMajority
+	case fate == locking.Over:
+		return fmt.Errorf("%v: %w", fate, control.ErrNotHeld)
 	}
-	if c == nil || c.Session.Epoch != 0 {
-		return notFound
-	}
-	if err := l.desk.Unlock(key, nil); err != nil {
-		return err
-	}
-	return l.gone(ctx, key, c.Scopes[0])
+	return nil
 }
 
-// claim returns what the table knows of a claim; nil: nothing.
-func (l *Locker) claim(ctx context.Context, key locking.RequestID) (*locking.Claim, error) {
-	for _, s := range allScopes {
-		claims, err := l.desk.Claims(ctx, s)
-		if err != nil {
-			return nil, control.ErrNoMajority
-		}
-		for _, c := range claims {
-			if c.Request == key {
-				return &c, nil
-			}
-		}
-	}
-	return nil, nil
-}
-
-// allScopes are all paths, and all names.
-var allScopes = []locking.Scope{{Kind: locking.Tree}, {Kind: locking.Name}}
-
-// gone waits until the table has no claim of that request any more.
-func (l *Locker) gone(ctx context.Context, key locking.RequestID, scope locking.Scope) error {
+// gone waits until the table has no claim of that request any more. ErrNotHeld: it was over before it could be let go.
+func (l *Locker) gone(ctx context.Context, key locking.RequestID) error {
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		claims, err := l.desk.Claims(ctx, scope)
-		if err != nil {
+		switch c, fate, err := l.desk.Claim(ctx, key); {
+		case err != nil:
 			return control.ErrNoMajority
-		}
-		if !slices.ContainsFunc(claims, func(c locking.Claim) bool { return c.Request == key }) {
+		case c == nil && fate == locking.Over:
+			return fmt.Errorf("%v: %w", fate, control.ErrNotHeld)
+		case c == nil:
 			return nil
 		}
 		select {
@@ -414,7 +386,7 @@ func (l *Locker) Force(ctx context.Context, r control.Resource, why string) ([]c
 			return out, err
 		}
 		out = append(out, l.lockOf(c))
-		if err := l.gone(ctx, c.Request, scope); err != nil {
+		if err := l.gone(ctx, c.Request); err != nil && !errors.Is(err, control.ErrNotHeld) { // by force, it is over
 			return out, err
 		}
 		if c.Session.Node != l.self {
@@ -442,7 +414,7 @@ func (l *Locker) Watch(ctx context.Context, id string) error {
 		return err
 	}
 	for seen := false; ; seen = true {
-		c, claimErr := l.claim(ctx, key)
+		c, _, claimErr := l.desk.Claim(ctx, key)
 		switch {
 		case claimErr == nil && c == nil && seen:
 			return fmt.Errorf("lock %s: %w", id, control.ErrNotHeld)
@@ -459,7 +431,7 @@ func (l *Locker) Watch(ctx context.Context, id string) error {
 
 // Locks lists what overlaps r: see control.Locker.
 func (l *Locker) Locks(ctx context.Context, r control.Resource) ([]control.Lock, error) {
-	scopes := allScopes
+	scopes := []locking.Scope{{Kind: locking.Tree}, {Kind: locking.Name}} // all paths, and all names
 	if r != (control.Resource{}) {
 		scopes = []locking.Scope{scopeOf(r)}
 	}
@@ -528,8 +500,8 @@ func (l *Locker) Quorum(ctx context.Context) (control.Quorum, error) {
 			ID: merkle.NodeID(v.Node).String(), Name: called(v.Node), Self: v.Node == l.self, Leader: v.Node == s.Leads, Connected: v.Connected,
 		})
 	}
-	list, err := l.Locks(ctx, control.Resource{})
-	if err == nil {
+	if s.Sure && s.Leads != (locking.NodeID{}) { // else it would be waited for
+		list, _ := l.Locks(ctx, control.Resource{})
 		for _, lock := range list {
 			switch {
 			case lock.State == "waiting":

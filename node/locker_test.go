@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,6 +61,63 @@ func TestLocksOfOneNode(t *testing.T) {
 
 // TestLocksOfAClient has a node that does not lead keep the same contract.
 func TestLocksOfAClient(t *testing.T) {
+	_, client := leaderAndClient(t)
+	locktest.Test(t, func(*testing.T) control.Locker { return client })
+}
+
+// TestLocksOfAnyNode has two nodes keep the contract together, of which the one is asked and then the other.
+func TestLocksOfAnyNode(t *testing.T) {
+	leader, client := leaderAndClient(t)
+	locktest.Test(t, func(*testing.T) control.Locker { return &anyNode{nodes: [2]*Locker{client, leader}} })
+}
+
+// anyNode has one of two nodes answer, and then the other.
+type anyNode struct {
+	nodes [2]*Locker
+	calls atomic.Int32
+}
+
+func (a *anyNode) next() *Locker { return a.nodes[a.calls.Add(1)%2] }
+
+func (a *anyNode) Lock(ctx context.Context, q control.LockRequest) (control.Lock, error) {
+	l, err := a.next().Lock(ctx, q)
+	l.Mine = err == nil
+	return l, err
+}
+
+func (a *anyNode) Renew(ctx context.Context, id string, ttl time.Duration) (control.Lock, error) {
+	return a.next().Renew(ctx, id, ttl)
+}
+
+func (a *anyNode) Unlock(ctx context.Context, id string) error { return a.next().Unlock(ctx, id) }
+
+func (a *anyNode) Force(ctx context.Context, r control.Resource, why string) ([]control.Lock, error) {
+	return a.next().Force(ctx, r, why)
+}
+
+func (a *anyNode) Watch(ctx context.Context, id string) error { return a.next().Watch(ctx, id) }
+
+// Locks takes all for its own: they were asked for through one of the two.
+func (a *anyNode) Locks(ctx context.Context, r control.Resource) ([]control.Lock, error) {
+	list, err := a.next().Locks(ctx, r)
+	for i := range list {
+		list[i].Mine = true
+	}
+	return list, err
+}
+
+func (a *anyNode) Cached(ctx context.Context, path string, times int) ([]time.Duration, error) {
+	return a.next().Cached(ctx, path, times)
+}
+
+func (a *anyNode) Quorum(ctx context.Context) (control.Quorum, error) { return a.next().Quorum(ctx) }
+func (a *anyNode) TakeOver(ctx context.Context) (control.Quorum, error) {
+	return a.next().TakeOver(ctx)
+}
+
+// leaderAndClient are two nodes with one table.
+func leaderAndClient(t *testing.T) (leader, client *Locker) {
+	t.Helper()
 	a, b := newTestLocker(t, 1), newTestLocker(t, 2)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -78,18 +136,16 @@ func TestLocksOfAClient(t *testing.T) {
 	}
 	wg.Go(func() { a.desk.Meet(ctx, b.self, to(a, b)) })
 	wg.Go(func() { b.desk.Meet(ctx, a.self, to(b, a)) })
-	client := a
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		x, y := a.desk.Status(), b.desk.Status()
 		if x.Table == y.Table && x.Leads == y.Leads && x.Sure && y.Sure && x.Leads != (locking.NodeID{}) {
 			if x.Leads == a.self {
-				client = b
+				return a, b
 			}
-			break
+			return b, a
 		}
 		if time.Now().After(end) {
 			t.Fatalf("no table in common within 20 s: %+v, %+v", x, y)
 		}
 	}
-	locktest.Test(t, func(*testing.T) control.Locker { return client })
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -135,6 +137,8 @@ type daemon struct {
 	args  []string
 	env   []string // for the next start only
 	bare  bool     // its settings are args alone
+	in    string   // the network namespace of its machine; "": that of the test
+	host  string   // its address for others; "": loopback
 
 	mu     sync.Mutex // guards what follows: a test may kill a daemon while another goroutine asks it
 	cmd    *exec.Cmd
@@ -186,9 +190,12 @@ func (d *daemon) launch(env ...string) {
 	}
 	cmd.Args[0] = "resonate" // by this name the test binary is the program
 	for _, p := range d.peers {
-		cmd.Args = append(cmd.Args, "-peer", fmt.Sprintf("127.0.0.1:%d", p.port))
+		cmd.Args = append(cmd.Args, "-peer", fmt.Sprintf("%s:%d", cmp.Or(p.host, "127.0.0.1"), p.port))
 	}
 	cmd.Args = append(cmd.Args, d.args...)
+	if d.in != "" {
+		cmd = exec.Command("ip", append([]string{"netns", "exec", d.in, d.c.program(exe)}, cmd.Args[1:]...)...)
+	}
 	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = d.environment(), log, log, detached()
 	if err := cmd.Start(); err != nil {
 		d.c.t.Fatal(err)
@@ -201,6 +208,15 @@ func (d *daemon) launch(env ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.cmd, d.ended = cmd, ended
+}
+
+// program returns a path by which the test binary is the program, wherever it is executed.
+func (c *cluster) program(exe string) string {
+	link := filepath.Join(c.root, "resonate")
+	if err := os.Symlink(exe, link); err != nil && !errors.Is(err, fs.ErrExist) {
+		c.t.Fatal(err)
+	}
+	return link
 }
 
 // start starts the daemon and waits until it answers.

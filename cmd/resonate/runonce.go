@@ -27,12 +27,15 @@ runs it, or, with -wait, who stands by for so long. The exit code of the one tha
 			dir := dirFlag(set)
 			length, wait := duration(runOnceFor), duration(0)
 			set.Var(&length, "for", "a run that succeeds counts for this `time` from its start")
-			set.Var(&wait, "wait", "stand by for this `time`, should the run elsewhere fail; 0: not at all")
+			set.Var(&wait, "wait", "stand by for this `time`, should the run elsewhere fail; less than -for; 0: not at all")
 			why := set.String("why", "", "tell this `text` in resonate locks")
 			return func(ctx context.Context, operands []string) error {
 				name, argv, err := nameAndCommand("run-once", operands)
 				if err != nil {
 					return err
+				}
+				if wait > 0 && wait >= length { // it would run a second time, when the first run does not count any more
+					return usageError{command: "run-once", cause: "-wait has to be less than -for"}
 				}
 				return withDaemon(ctx, *dir, func(_ string, client *control.Client) error {
 					g, err := newGuard(c, client, argv)

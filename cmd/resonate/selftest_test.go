@@ -72,8 +72,8 @@ func (d *daemon) selftest(ctx context.Context, args ...string) (code int, out, p
 	return code, stdout.String(), stderr.String()
 }
 
-// locks returns what is held or waited for in the cluster, without what nodes keep after use.
-func (d *daemon) locks() ([]control.Lock, error) {
+// heldLocks returns what is held or waited for in the cluster, without what nodes keep after use.
+func (d *daemon) heldLocks() ([]control.Lock, error) {
 	list, err := d.client.Locks(context.Background(), control.Resource{})
 	return slices.DeleteFunc(list, func(l control.Lock) bool { return l.Delegated }), err
 }
@@ -85,7 +85,7 @@ func (c *cluster) selftestLeft() error {
 		if err != nil || len(names) > 0 {
 			return fmt.Errorf("%s has %q (%v)", d.name, names, err)
 		}
-		list, err := d.locks()
+		list, err := d.heldLocks()
 		if err != nil || len(list) > 0 {
 			return fmt.Errorf("%s knows of locks: %+v (%v)", d.name, list, err)
 		}
@@ -140,7 +140,7 @@ func TestSelftestInterrupted(t *testing.T) {
 			return err
 		}},
 		{"locks", func() error {
-			list, err := b.locks()
+			list, err := b.heldLocks()
 			if err == nil && len(list) == 0 {
 				err = errors.New("nothing is locked")
 			}

@@ -62,7 +62,8 @@ type Desk struct {
 	lines   map[locking.NodeID]*line
 	waiters map[locking.RequestID]*waiter
 	status  quorum.Status
-	queries map[uint64]chan []locking.Claim
+	queries map[uint64]chan answer
+	ends    map[locking.RequestID][]chan locking.Reason // of Free: cap 1, told once
 	asked   uint64
 	unsure  []verifying             // letters to be sent when it is known that this node leads
 	gone    map[locking.NodeID]bool // who is no member any more
@@ -78,7 +79,7 @@ func Open(c Config) (*Desk, error) {
 	}
 	d := &Desk{
 		c: c, log: c.Log, turns: make(chan struct{}, 1), meetings: make(chan meeting, 64), verified: make(chan []verifying, 1),
-		lines: make(map[locking.NodeID]*line), waiters: make(map[locking.RequestID]*waiter), queries: make(map[uint64]chan []locking.Claim), gone: make(map[locking.NodeID]bool),
+		lines: make(map[locking.NodeID]*line), waiters: make(map[locking.RequestID]*waiter), queries: make(map[uint64]chan answer), ends: make(map[locking.RequestID][]chan locking.Reason), gone: make(map[locking.NodeID]bool),
 	}
 	d.ctx, d.end = context.WithCancel(context.Background())
 	d.table = locking.NewTable(d.watch)

@@ -44,8 +44,8 @@ type standing struct {
 const (
 	frameStanding byte = 1 // flags (1 byte), then the standing
 	frameMessage  byte = 2
-	frameAsk      byte = 3 // number (8 bytes), kind of a scope (1 byte), its path
-	frameClaims   byte = 4 // number (8 bytes), then claims
+	frameAsk      byte = 3 // number (8 bytes), kind of a scope (1 byte), its path; or 0 and the ID of a request
+	frameClaims   byte = 4 // number (8 bytes), fate of the request (1 byte), then claims
 
 	flagLeads  = 1
 	flagMobile = 2

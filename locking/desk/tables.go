@@ -139,6 +139,9 @@ func (d *Desk) meets(m meeting) {
 	switch v.Do {
 	case quorum.Found:
 		err = d.quorum.Found()
+		if err == nil && m.theirs.Table != (quorum.TableID{}) {
+			err = d.quorum.Share() // it takes the place of one that others use, and has to come before that
+		}
 	case quorum.Follow:
 		if err = d.quorum.Follow(m.theirs.Table, m.theirs.Generation); errors.Is(err, quorum.ErrRaise) {
 			err = nil // its leader raises it when it hears of this node's (see review), and tells

@@ -148,12 +148,14 @@ type Lock struct {
 // patience is how long a leader is waited for before a lock that must not wait is given up.
 const patience = 5 * time.Second
 
-// Lock asks for c, of which Session is filled in, and Request where it is zero, and waits for it: as long as c says, and until ctx ends. Asked for
+// Lock asks for c, of which Session is filled in, and Request where it is zero, and waits for it: as long as c says, and until ctx ends. Then it
+// is taken back, unless the Request was given: whoever knows that may have asked for it through another node. Asked for
 // again with the same Request while it is held, it is the same lock. The error is a *RefusedError, ErrNoLeader, that of ctx, or tells what is
 // wrong with c.
 func (d *Desk) Lock(ctx context.Context, c *locking.Acquire) (*Lock, error) {
 	limit := time.NewTimer(c.Wait + patience)
 	defer limit.Stop()
+	named := c.Request != locking.RequestID{}
 	for {
 		id, w, err := d.begin(c)
 		if err != nil {
@@ -174,7 +176,7 @@ func (d *Desk) Lock(ctx context.Context, c *locking.Acquire) (*Lock, error) {
 		case <-limit.C:
 			err = ErrNoLeader
 		}
-		d.giveUp(id)
+		d.giveUp(id, named)
 		return nil, err
 	}
 }
@@ -217,12 +219,16 @@ func (d *Desk) begin(c *locking.Acquire) (locking.RequestID, *waiter, error) {
 	return id, w, nil
 }
 
-// giveUp takes back a request that nobody waits for any more.
-func (d *Desk) giveUp(id locking.RequestID) {
+// giveUp takes back a request that nobody waits for here any more; of one that others may know, just what this node has still to say.
+func (d *Desk) giveUp(id locking.RequestID, named bool) {
 	now := d.now()
 	d.mu.Lock()
 	delete(d.waiters, id)
-	_ = d.holder.Unlock(now, id, nil, 0) // an ID alone is always right
+	if named {
+		d.holder.Withdraw(id)
+	} else {
+		_ = d.holder.Unlock(now, id, nil, 0) // an ID alone is always right
+	}
 	d.mu.Unlock()
 	d.wake()
 }
@@ -259,7 +265,8 @@ func (d *Desk) release(id locking.RequestID, left []locking.Left, seen uint64, c
 	return nil
 }
 
-// Renew has the TTL of a lock of this node begin anew, or another one. The error is ErrLost where it is not held any more.
+// Renew has the TTL of a lock of this node, or of one that is bound to no session, begin anew, or another one. The error is ErrLost where it
+// is not held any more.
 func (d *Desk) Renew(ctx context.Context, id locking.RequestID, ttl time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, maxProposing)
 	defer cancel()
@@ -268,9 +275,10 @@ func (d *Desk) Renew(ctx context.Context, id locking.RequestID, ttl time.Duratio
 		more := make(chan struct{})
 		d.mu.Lock()
 		w := d.waiters[id]
-		if w == nil || w.over == nil {
-			d.mu.Unlock()
-			return ErrLost
+		if w == nil || w.over == nil { // another node's, unless the leader says that it is nobody's
+			w = &waiter{over: &Ended{Done: make(chan struct{})}}
+			d.waiters[id] = w
+			defer d.stopWaiting(id, w)
 		}
 		w.more = append(w.more, more)
 		d.holder.Renew(now, id, ttl)
@@ -285,6 +293,15 @@ func (d *Desk) Renew(ctx context.Context, id locking.RequestID, ttl time.Duratio
 			return ErrNoLeader
 		case <-time.After(time.Second): // it may have got lost
 		}
+	}
+}
+
+// stopWaiting forgets a waiter, unless another has taken its place.
+func (d *Desk) stopWaiting(id locking.RequestID, w *waiter) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiters[id] == w {
+		delete(d.waiters, id)
 	}
 }
 
@@ -318,6 +335,8 @@ func (d *Desk) happened(e locking.Event) {
 		d.waits(e)
 	case locking.Lost:
 		d.lost(e)
+	case locking.Ended:
+		d.freed(e)
 	case locking.Extended:
 		d.extended(e.Request)
 	case locking.Give:

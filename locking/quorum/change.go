@@ -26,23 +26,23 @@ func (q *Quorum) Follow(table TableID, generation uint64) error {
 	if table == (TableID{}) || generation == 0 || generation >= maxGeneration {
 		return fmt.Errorf("follow table %s of generation %d: %w", table, generation, ErrFormat)
 	}
-	above := func(r *record) error {
+	low := func(r *record) error {
 		if seen := max(r.seen, r.generation); generation <= seen && seen > 0 {
 			return fmt.Errorf("follow table %s of generation %d: %w: %d", table, generation, ErrRaise, seen)
 		}
 		return nil
 	}
 	q.mu.Lock()
-	same, err := q.record.table == table, above(q.record)
+	same, early := q.record.table == table, low(q.record)
 	q.mu.Unlock()
 	switch {
 	case same:
 		return q.Saw(generation)
-	case err != nil: // what runs goes on
-		return err
+	case early != nil: // what runs here goes on meanwhile: others may wait for its leader, too
+		return early
 	}
 	return q.change(func(r *record) error {
-		if err := above(r); err != nil {
+		if err := low(r); err != nil {
 			return err
 		}
 		q.drop()

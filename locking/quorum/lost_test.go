@@ -255,12 +255,12 @@ func TestATableDissolves(t *testing.T) {
 	}
 	propose(t, n.leader("b"), "other")
 	log := logDir(b.dir, b.recorded(t).log)
-	running := b.current.Load()
+	term := n.leader("b").Status().Term
 	if err := b.Follow(a.Status().Table, 1); !errors.Is(err, ErrRaise) {
 		t.Errorf("following a table of no higher generation: got %v, want ErrRaise", err)
 	}
-	if b.current.Load() != running {
-		t.Error("the log that goes on was ended and begun anew")
+	if s := b.Status(); !s.Leading || s.Term != term {
+		t.Errorf("meanwhile: got %+v, want that it leads on in term %d: others may wait for it to raise its own", s, term)
 	}
 	propose(t, n.leader("b"), "goes on")
 

@@ -68,6 +68,8 @@ func (q *Quorum) Standing() Standing {
 	if i := q.current.Load(); i != nil {
 		_, leader := i.raft.LeaderWithID()
 		s.Index, s.Led = i.raft.LastIndex(), leader != ""
+	} else {
+		s.Alone = false // it is not known how far the log goes: nothing follows from what others know of it
 	}
 	return s
 }
