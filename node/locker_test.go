@@ -13,6 +13,7 @@ import (
 	"resonate/control/locktest"
 	"resonate/locking"
 	"resonate/locking/desk"
+	"resonate/members"
 	"resonate/merkle"
 )
 
@@ -34,7 +35,7 @@ func newTestLocker(t *testing.T, number byte) *Locker {
 		}
 	})
 	return &Locker{
-		desk: d, self: id, host: "here", names: func() map[merkle.NodeID]string { return nil }, note: func(*locking.Claim, string) {}, own: make(map[locking.RequestID]*ownLock),
+		desk: d, self: id, host: "here", members: func() map[merkle.NodeID]members.Member { return nil }, note: func(*locking.Claim, string) {}, own: make(map[locking.RequestID]*ownLock),
 	}
 }
 

@@ -78,6 +78,7 @@ func commands() []command {
 		electCommand(),
 		runOnceCommand(),
 		clusterCommand(),
+		witnessCommand(),
 		serveCommand(),
 		serviceCommand(),
 		configCommand(),
