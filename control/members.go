@@ -32,13 +32,14 @@ type Member struct {
 	ID        string     `json:"id"`
 	Short     string     `json:"short"`
 	Name      string     `json:"name"`
-	Key       string     `json:"key"`             // as a line of authorized_keys(5)
-	Self      bool       `json:"self"`            // this node
-	Addresses []string   `json:"addresses"`       // HOST:PORT, as the node itself tells
-	State     string     `json:"state"`           // as Peer.State; "this node", "forgotten", or "" where it was never reached
-	Since     *time.Time `json:"since,omitempty"` // of State
-	Lacks     Work       `json:"lacks"`           // what is still to be sent to it
-	Gives     Work       `json:"gives"`           // what is still to be received from it
+	Key       string     `json:"key"`               // as a line of authorized_keys(5)
+	Self      bool       `json:"self"`              // this node
+	Witness   bool       `json:"witness,omitempty"` // it has no folder, and is there to vote on locks
+	Addresses []string   `json:"addresses"`         // HOST:PORT, as the node itself tells
+	State     string     `json:"state"`             // as Peer.State; "this node", "forgotten", or "" where it was never reached
+	Since     *time.Time `json:"since,omitempty"`   // of State
+	Lacks     Work       `json:"lacks"`             // what is still to be sent to it
+	Gives     Work       `json:"gives"`             // what is still to be received from it
 	InSync    bool       `json:"in_sync"`
 	Error     string     `json:"error,omitempty"` // why it is not connected
 

@@ -71,7 +71,8 @@ type Peer struct {
 	NextTry   *time.Time `json:"next_try,omitempty"`
 	RTTMillis float64    `json:"rtt_millis"` // the last round trip; 0: not measured
 	InSync    bool       `json:"in_sync"`
-	SendsOnly bool       `json:"sends_only"` // it takes nothing of what is changed here
+	SendsOnly bool       `json:"sends_only"`        // it takes nothing of what is changed here
+	Witness   bool       `json:"witness,omitempty"` // it has no folder, and is there to vote on locks
 	ToSend    Work       `json:"to_send"`
 	ToReceive Work       `json:"to_receive"`
 	Error     string     `json:"error,omitempty"` // why it is not connected

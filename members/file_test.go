@@ -97,7 +97,7 @@ func TestConcurrentUse(t *testing.T) {
 				if _, err := s.Merge(in[:(i+n)%len(in)]); err != nil {
 					t.Error(err)
 				}
-				if _, err := s.Profile(fmt.Sprint(i, n), nil, at(n)); err != nil {
+				if _, err := s.Profile(fmt.Sprint(i, n), nil, false, at(n)); err != nil {
 					t.Error(err)
 				}
 				if n%10 == 0 {

@@ -112,6 +112,7 @@ type Member struct {
 	Key       Key
 	Name      string   // the name that the cluster gave it, or its own, or the one at its admission; may be empty
 	Addresses []string // HOST:PORT, as the node itself tells; none where it cannot be dialled
+	Witness   bool     // it has no folder, as it tells itself: nobody waits for it to have seen a change
 
 	AdmittedBy ID        // who admitted it first, as the clocks say; of the first node of a cluster: who came next
 	Since      time.Time // when that was; both are zero for the own node as long as nobody else admitted it

@@ -254,7 +254,7 @@ func TestForgottenNeverComesBack(t *testing.T) {
 		"admit":   func() (bool, error) { return b.Admit(public('D'), "", c.tick()) },
 		"forget":  func() (bool, error) { return b.Forget(idOf('C'), c.tick()) },
 		"rename":  func() (bool, error) { return b.Rename(idOf('C'), "x", c.tick()) },
-		"profile": func() (bool, error) { return b.Profile("x", nil, c.tick()) },
+		"profile": func() (bool, error) { return b.Profile("x", nil, false, c.tick()) },
 	} {
 		if changed, err := do(); changed || !errors.Is(err, ErrForgotten) {
 			t.Errorf("%s by the forgotten: got %v, %v; want ErrForgotten", what, changed, err)
@@ -377,15 +377,22 @@ func TestNames(t *testing.T) {
 		}
 	}
 	want("b")
-	c.done(b.Profile("laptop", []string{"laptop.local:1234", "[fe80::1]:22"}, c.tick()))
+	c.done(b.Profile("laptop", []string{"laptop.local:1234", "[fe80::1]:22"}, false, c.tick()))
 	want("laptop")
 	if m, _ := a.Member(idOf('B')); !slices.Equal(m.Addresses, []string{"laptop.local:1234", "[fe80::1]:22"}) {
 		t.Errorf("got addresses %q", m.Addresses)
 	}
 	c.done(a.Rename(idOf('B'), "Ada", at(1000)))
 	want("Ada")
-	c.done(b.Profile("notebook", nil, c.tick()))
+	c.done(b.Profile("notebook", nil, false, c.tick()))
 	want("Ada")
+	for _, witness := range []bool{true, false} {
+		c.done(b.Profile("notebook", nil, witness, c.tick()))
+		want("Ada")
+		if m, _ := a.Member(idOf('B')); m.Witness != witness {
+			t.Errorf("got witness %v, want %v", m.Witness, witness)
+		}
+	}
 	c.done(b.Rename(idOf('B'), "Bob", c.tick())) // its clock is behind
 	want("Bob")
 	c.done(a.Rename(idOf('B'), "", c.tick()))
@@ -393,7 +400,7 @@ func TestNames(t *testing.T) {
 	for what, do := range map[string]func() (bool, error){
 		"same name":      func() (bool, error) { return a.Rename(idOf('B'), "", c.tick()) },
 		"never named":    func() (bool, error) { return a.Rename(idOf('A'), "", c.tick()) },
-		"same profile":   func() (bool, error) { return b.Profile("notebook", nil, c.tick()) },
+		"same profile":   func() (bool, error) { return b.Profile("notebook", nil, false, c.tick()) },
 		"admitted again": func() (bool, error) { return b.Admit(public('A'), "other", c.tick()) },
 	} {
 		if changed, err := do(); changed || err != nil {

@@ -47,7 +47,7 @@ func (r *randomRun) step() {
 	case n < 30:
 		_, err = r.sets[a].Rename(idOf(b), fmt.Sprint("name ", r.IntN(9)), at(r.IntN(500)))
 	case n < 40:
-		_, err = r.sets[a].Profile(fmt.Sprint("own ", r.IntN(9)), []string{fmt.Sprint("host:", 1+n)}, at(r.IntN(500)))
+		_, err = r.sets[a].Profile(fmt.Sprint("own ", r.IntN(9)), []string{fmt.Sprint("host:", 1+n)}, r.IntN(4) == 0, at(r.IntN(500)))
 	case n < 46:
 		r.steal(a, b)
 	case r.mutual(a, b):

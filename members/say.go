@@ -85,17 +85,17 @@ func (s *Set) Rename(id ID, name string, now time.Time) (changed bool, err error
 	return s.say(kindRename, about{whom: id, name: name}, now)
 }
 
-// Profile tells others what this node is called, and at which addresses (HOST:PORT) it can be dialled: none if it cannot.
-// It returns whether anything changed.
-func (s *Set) Profile(name string, addresses []string, now time.Time) (changed bool, err error) {
+// Profile tells others what this node is called, and at which addresses (HOST:PORT) it can be dialled: none if it cannot; and whether it
+// is a witness, which has no folder. It returns whether anything changed.
+func (s *Set) Profile(name string, addresses []string, witness bool, now time.Time) (changed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.current.Load()
 	old := v.profiles[v.self.ID()]
-	if old != nil && old.name == name && slices.Equal(old.addresses, addresses) {
+	if old != nil && old.name == name && slices.Equal(old.addresses, addresses) && old.witness == witness {
 		return false, nil
 	}
-	return s.say(kindProfile, about{name: name, addresses: addresses}, now)
+	return s.say(kindProfile, about{name: name, addresses: addresses, witness: witness}, now)
 }
 
 // say signs a statement and takes it in; without an error, that is a change. The caller holds mu.

@@ -39,6 +39,7 @@ const (
 	aboutName    = 2 // bytes
 	aboutAddress = 3 // repeated bytes
 	aboutBrought = 4 // bytes: IDs, 16 each
+	aboutWitness = 5 // varint: 1
 
 	setStatement = 1 // repeated message
 )
@@ -46,14 +47,14 @@ const (
 var (
 	signedShape = shape{types: []protowire.Type{length, length}}
 	bodyShape   = shape{types: []protowire.Type{varint, length, varint, varint, length}}
-	aboutShape  = shape{types: []protowire.Type{length, length, length, length}, repeated: 1 << aboutAddress}
+	aboutShape  = shape{types: []protowire.Type{length, length, length, length, varint}, repeated: 1 << aboutAddress}
 	setShape    = shape{types: []protowire.Type{length}, repeated: 1 << setStatement}
 
 	// aboutFields are those that a kind may have.
 	aboutFields = map[kind]uint64{
 		kindAdmit:   1<<aboutWhom | 1<<aboutName,
 		kindForget:  1<<aboutWhom | 1<<aboutBrought,
-		kindProfile: 1<<aboutName | 1<<aboutAddress,
+		kindProfile: 1<<aboutName | 1<<aboutAddress | 1<<aboutWitness,
 		kindRename:  1<<aboutWhom | 1<<aboutName,
 	}
 )
@@ -91,6 +92,7 @@ type about struct {
 	whom      ID  // of key; or that is forgotten or named
 	name      string
 	addresses []string
+	witness   bool // the signer has no folder
 	brought   []ID // whom the forgotten node had admitted, as far as the forgetter knew
 }
 
@@ -144,7 +146,11 @@ func appendAbout(b []byte, k kind, a about) []byte {
 	for _, id := range a.brought {
 		brought = append(brought, id[:]...)
 	}
-	return appendBytes(b, aboutBrought, brought)
+	b = appendBytes(b, aboutBrought, brought)
+	if a.witness {
+		b = appendUint(b, aboutWitness, 1)
+	}
+	return b
 }
 
 func hashOf(body []byte) hash {
@@ -254,6 +260,9 @@ func parseAbout(k kind, may uint64, b []byte) (a about, err error) {
 		case f.number == aboutAddress:
 			a.addresses = append(a.addresses, string(f.bytes))
 			return checkAddress(string(f.bytes))
+		case f.number == aboutWitness:
+			a.witness = f.uint == 1
+			return nil
 		default:
 			a.brought, err = idsOf(f.bytes)
 			return err

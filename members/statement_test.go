@@ -316,7 +316,7 @@ func TestNumbersOnlyGrow(t *testing.T) {
 	seq := func() uint64 { return s.current.Load().profiles[idOf('A')].seq }
 	var last uint64
 	for i, name := range []string{"a", "b", "c", "d"} {
-		if _, err := s.Profile(name, nil, at(-i)); err != nil { // the clock goes back
+		if _, err := s.Profile(name, nil, false, at(-i)); err != nil { // the clock goes back
 			t.Fatal(err)
 		}
 		if seq() <= last {
@@ -327,14 +327,14 @@ func TestNumbersOnlyGrow(t *testing.T) {
 	if first := uint64(at(0).UnixMicro()); last != first+3 {
 		t.Errorf("got number %d, want the clock's %d and three more", last, first)
 	}
-	if _, err := s.Profile("e", nil, at(9)); err != nil || seq() != uint64(at(9).UnixMicro()) {
+	if _, err := s.Profile("e", nil, false, at(9)); err != nil || seq() != uint64(at(9).UnixMicro()) {
 		t.Errorf("got number %d, %v; want the clock's", seq(), err)
 	}
 	mine := mustSay(t, 'A', kindProfile, seq()+100_000_000, about{name: "by a copy"}) // told by a peer
 	if _, err := s.Merge([]*Statement{mine}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Profile("f", nil, at(10)); err != nil || seq() != mine.seq+1 {
+	if _, err := s.Profile("f", nil, false, at(10)); err != nil || seq() != mine.seq+1 {
 		t.Errorf("got number %d, %v; want %d", seq(), err, mine.seq+1)
 	}
 }
@@ -343,9 +343,9 @@ func TestWhatCannotBeSaid(t *testing.T) {
 	s := New(keyOf('A'))
 	for what, do := range map[string]func() (bool, error){
 		"long name":  func() (bool, error) { return s.Admit(public('B'), strings.Repeat("a", 65), at(0)) },
-		"bad name":   func() (bool, error) { return s.Profile("\x00", nil, at(0)) },
-		"no port":    func() (bool, error) { return s.Profile("a", []string{"host"}, at(0)) },
-		"in 7000 AD": func() (bool, error) { return s.Profile("a", nil, at(5000*366*86400)) },
+		"bad name":   func() (bool, error) { return s.Profile("\x00", nil, false, at(0)) },
+		"no port":    func() (bool, error) { return s.Profile("a", []string{"host"}, false, at(0)) },
+		"in 7000 AD": func() (bool, error) { return s.Profile("a", nil, false, at(5000*366*86400)) },
 	} {
 		if changed, err := do(); changed || err == nil {
 			t.Errorf("%s: got %v, %v; want an error", what, changed, err)

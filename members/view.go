@@ -126,7 +126,7 @@ func (v *view) member(id ID) Member {
 		m.Name, m.AdmittedBy, m.Since = s.name, s.by, timeOf(s)
 	}
 	if s := v.profiles[id]; s != nil {
-		m.Addresses = slices.Clone(s.addresses)
+		m.Addresses, m.Witness = slices.Clone(s.addresses), s.witness
 		m.Name = cmp.Or(s.name, m.Name)
 	}
 	if s := v.names[id]; s != nil {

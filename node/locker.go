@@ -17,6 +17,7 @@ import (
 	"resonate/control"
 	"resonate/locking"
 	"resonate/locking/desk"
+	"resonate/members"
 	"resonate/merkle"
 	"resonate/replica"
 )
@@ -24,13 +25,13 @@ import (
 // A Locker is the cluster's locks as people and scripts see them. It remembers the locks that were asked for through this node, and how
 // they ended. It is safe for concurrent use.
 type Locker struct {
-	desk  *desk.Desk
-	self  locking.NodeID
-	host  string
-	names func() map[merkle.NodeID]string
-	log   *slog.Logger
-	files *replica.Replica                   // nil: there are no files that paths are of
-	note  func(c *locking.Claim, why string) // is told which lock of another node was ended by force
+	desk    *desk.Desk
+	self    locking.NodeID
+	host    string
+	members func() map[merkle.NodeID]members.Member
+	log     *slog.Logger
+	files   *replica.Replica                   // nil: there are no files that paths are of
+	note    func(c *locking.Claim, why string) // is told which lock of another node was ended by force
 
 	mu   sync.Mutex
 	own  map[locking.RequestID]*ownLock
@@ -53,16 +54,16 @@ type ownLock struct {
 
 func newLocker(n *Node) *Locker {
 	return &Locker{
-		desk: n.desk, self: locking.NodeID(n.replica.Node()), host: n.replica.Name(), names: n.memberNames,
+		desk: n.desk, self: locking.NodeID(n.replica.Node()), host: n.replica.Name(), members: n.memberMap,
 		log: n.o.Folder.Log, files: n.replica, note: n.noteForced, own: make(map[locking.RequestID]*ownLock),
 	}
 }
 
-// memberNames returns what the members are called.
-func (n *Node) memberNames() map[merkle.NodeID]string {
-	out := make(map[merkle.NodeID]string)
+// memberMap returns the members.
+func (n *Node) memberMap() map[merkle.NodeID]members.Member {
+	out := make(map[merkle.NodeID]members.Member)
 	for _, m := range n.replica.Members().List() {
-		out[merkle.NodeID(m.ID)] = m.Name
+		out[merkle.NodeID(m.ID)] = m
 	}
 	return out
 }
@@ -489,8 +490,10 @@ func (l *Locker) lockOf(c locking.Claim) control.Lock {
 // Quorum tells how it stands with the nodes that keep the locks: see control.Locker.
 func (l *Locker) Quorum(ctx context.Context) (control.Quorum, error) {
 	s := l.desk.Status()
-	names := l.names()
-	called := func(id locking.NodeID) string { return cmp.Or(names[merkle.NodeID(id)], merkle.NodeID(id).Short()) }
+	known := l.members()
+	called := func(id locking.NodeID) string {
+		return cmp.Or(known[merkle.NodeID(id)].Name, merkle.NodeID(id).Short())
+	}
 	q := control.Quorum{Majority: s.Sure, Generation: s.Generation, Voters: []control.Voter{}}
 	if s.Leads != (locking.NodeID{}) {
 		q.Leader = called(s.Leads)
@@ -498,6 +501,7 @@ func (l *Locker) Quorum(ctx context.Context) (control.Quorum, error) {
 	for _, v := range s.Keepers {
 		q.Voters = append(q.Voters, control.Voter{
 			ID: merkle.NodeID(v.Node).String(), Name: called(v.Node), Self: v.Node == l.self, Leader: v.Node == s.Leads, Connected: v.Connected,
+			Witness: known[merkle.NodeID(v.Node)].Witness,
 		})
 	}
 	if s.Sure && s.Leads != (locking.NodeID{}) { // else it would be waited for

@@ -14,6 +14,7 @@ import (
 	"resonate/control/locktest"
 	"resonate/locking"
 	"resonate/locking/desk"
+	"resonate/members"
 	"resonate/merkle"
 )
 
@@ -35,7 +36,7 @@ func newTestLocker(t *testing.T, number byte) *Locker {
 		}
 	})
 	return &Locker{
-		desk: d, self: id, host: "here", log: slog.New(slog.DiscardHandler), names: func() map[merkle.NodeID]string { return nil },
+		desk: d, self: id, host: "here", log: slog.New(slog.DiscardHandler), members: func() map[merkle.NodeID]members.Member { return nil },
 		note: func(*locking.Claim, string) {}, own: make(map[locking.RequestID]*ownLock),
 	}
 }

@@ -263,7 +263,7 @@ func (n *Node) noteSeen(end bool) {
 // tellProfile has the members know what this node is called and where it can be dialled.
 func (n *Node) tellProfile(ctx context.Context, addresses []string) error {
 	err := n.replica.ChangeMembers(ctx, func(set *members.Set) error {
-		_, err := set.Profile(members.FitName(n.replica.Name()), addresses, time.Now())
+		_, err := set.Profile(members.FitName(n.replica.Name()), addresses, n.o.Folder.Witness, time.Now())
 		return err
 	})
 	if err != nil && !errors.Is(err, members.ErrForgotten) && ctx.Err() == nil {

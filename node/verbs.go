@@ -45,7 +45,7 @@ func (n *Node) describe(m members.Member, peers []control.Peer) control.Member {
 	set := n.replica.Members()
 	out := control.Member{
 		ID: m.ID.String(), Short: merkle.NodeID(m.ID).Short(), Name: m.Name, Key: authorized(m.Key), Addresses: m.Addresses,
-		Self: m.ID == set.Key().ID(),
+		Self: m.ID == set.Key().ID(), Witness: m.Witness,
 	}
 	if out.Addresses == nil {
 		out.Addresses = []string{}

@@ -40,7 +40,10 @@ func (r *Replica) status(s *control.Status, network []control.Peer) {
 	s.Files, s.Directories, s.Symlinks, s.Bytes = root.Files, root.Dirs, root.Symlinks, root.Bytes
 	s.Peers = r.peerList(network, root.State)
 	r.traffic(s)
-	s.Mode, s.Locks = r.o.Mode.String(), r.lockWords()
+	if s.Mode = r.o.Mode.String(); r.o.Witness {
+		s.Mode = "witness"
+	}
+	s.Locks = r.lockWords()
 	if r.paused != nil {
 		s.Paused = r.paused.forUser()
 	}
@@ -122,7 +125,7 @@ func (r *Replica) peerList(network []control.Peer, state merkle.Hash) []control.
 		c.State, c.Name, c.Error = "connected", p.name, ""
 		c.RTTMillis = float64(p.link.RTT().Microseconds()) / 1000
 		c.ToSend, c.ToReceive = r.workFor(p)
-		c.SendsOnly = p.deaf
+		c.SendsOnly, c.Witness = p.deaf, r.isWitness(p.id)
 		equal := p.root == state || (p.deaf && p.caught == p.root) || (r.o.Mode == Send && p.equal)
 		c.InSync = equal && c.ToSend.Files == 0 && c.ToReceive.Files == 0
 	}

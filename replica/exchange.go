@@ -158,6 +158,10 @@ func (r *Replica) handleAnnouncements(p *peer, m *syncproto.Announcements) error
 // startDiff finds out what the peer has otherwise, unless that is under way or was done for the same roots.
 func (r *Replica) startDiff(p *peer) {
 	roots := [2]merkle.Hash{r.tree.Root().State, p.root}
+	if !r.compares(p) {
+		p.caught = p.root
+		return
+	}
 	if p.diff != nil || p.diffed == roots || (p.deaf && p.caught == p.root) {
 		return
 	}
@@ -306,6 +310,9 @@ func (r *Replica) compareRoots(p *peer) {
 
 // hasSeen notes that all that a peer's tree holds is in this one.
 func (r *Replica) hasSeen(p *peer) {
+	if !r.compares(p) {
+		return
+	}
 	r.seen = r.seen.Join(p.seen)
 	r.releaseSuspects()
 	r.advanceHorizon()
@@ -363,8 +370,10 @@ func (r *Replica) learn(known []syncproto.Known, horizon merkle.Vector, p *peer)
 // advanceHorizon raises the horizon to what every member has seen.
 func (r *Replica) advanceHorizon() {
 	h := r.seen
-	for _, seen := range r.members {
-		h = h.Meet(seen)
+	for id, seen := range r.members {
+		if !r.isWitness(id) {
+			h = h.Meet(seen)
+		}
 	}
 	r.raiseHorizon(r.horizon.Join(h))
 }

@@ -5,7 +5,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"resonate/members"
 	"resonate/merkle"
 )
 
@@ -84,6 +86,51 @@ func TestMemberThatIsAwayKeepsTombstones(t *testing.T) {
 	away.restore()
 	holds(t, tree{"stays": "s"}, a, b, c)
 	forgotten(t, "f", a, b, c)
+}
+
+// TestWitnessKeepsNoTombstones has a deletion forgotten while a witness is away, and a witness with its empty tree delete nothing.
+func TestWitnessKeepsNoTombstones(t *testing.T) {
+	t.Parallel()
+	a, b := startNode(t, "a", tree{"f": "f", "h": "h"}), startNode(t, "b", nil)
+	connect(a, b)
+	holds(t, a.tree(), a, b)
+	w := newNode(t, "w", nil)
+	w.o.Witness = true
+	w.start()
+	err := w.replica().ChangeMembers(t.Context(), func(set *members.Set) error {
+		_, err := set.Profile("w", nil, true, time.Now())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wires := []*wire{connect(a, w), connect(b, w)}
+	told := func() string {
+		for _, n := range []*node{a, b} {
+			if m, _ := n.replica().Members().Member(members.ID(w.replica().Node())); !m.Witness {
+				return n.name + " does not know the witness"
+			}
+		}
+		return ""
+	}
+	eventually(t, "the witness is known", told)
+	for _, w := range wires {
+		w.cut()
+	}
+	a.remove("f")
+	holds(t, tree{"h": "h"}, a, b)
+	forgotten(t, "f", a, b)
+	for _, w := range wires {
+		w.restore()
+	}
+	b.write("g", "g")
+	holds(t, tree{"h": "h", "g": "g"}, a, b)
+	if err := a.replica().Wait(t.Context(), ""); err != nil {
+		t.Error(err)
+	}
+	if got := w.tree(); len(got) > 0 {
+		t.Errorf("the witness has %v, want nothing", got)
+	}
 }
 
 // TestRestoredIndexResurrectsNothing takes a node back to before a deletion whose tombstone is forgotten.

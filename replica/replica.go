@@ -34,6 +34,7 @@ type Options struct {
 	Dir            string
 	Mode           Mode
 	Partition      Partition
+	Witness        bool // Dir is nobody's: this node takes part without files, and Mode is Send
 	KeepOwner      bool // keep owner and group, setuid and setgid bits, and capabilities; needs root
 	Fresh          bool // begin anew: what was agreed before is forgotten, nothing is deleted
 	Version        string
@@ -141,6 +142,9 @@ const maxListInMemory = 1
 // Open claims the folder and opens what is known of it. A folder that another daemon has, that lies inside another
 // synced one, that cannot be written, or whose marker is gone is refused with the remedy.
 func Open(o Options) (*Replica, error) {
+	if o.Witness {
+		o.Mode = Send
+	}
 	p, err := claim(o)
 	if err != nil {
 		return nil, err

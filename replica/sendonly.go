@@ -118,7 +118,7 @@ func (r *Replica) catchUp(p *peer) {
 // anyTakes tells whether a connected peer takes what is published here.
 func (r *Replica) anyTakes() bool {
 	for _, p := range r.peers {
-		if !p.deaf || p.root == r.tree.Root().State {
+		if r.compares(p) && (!p.deaf || p.root == r.tree.Root().State) {
 			return true
 		}
 	}

@@ -294,6 +294,8 @@ func (r *Replica) peerHas(p *peer, path string, e *merkle.Entry) (has, cause str
 	switch {
 	case announced:
 		return "no", "it has another version, which is on its way here"
+	case !r.compares(p):
+		return "no", "one of the two is a witness, which has no files"
 	case p.root == r.tree.Root().State:
 		return "yes", "its tree and this one are equal"
 	case slices.Contains(p.untaken.paths, path):

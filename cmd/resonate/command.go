@@ -79,6 +79,7 @@ func commands() []command {
 		runOnceCommand(),
 		clusterCommand(),
 		selftestCommand(),
+		witnessCommand(),
 		serveCommand(),
 		serviceCommand(),
 		configCommand(),

@@ -159,7 +159,11 @@ func memberName(m control.Member) string {
 func renderMembers(list []control.Member, now time.Time) string {
 	var b strings.Builder
 	for _, m := range list {
-		fmt.Fprintf(&b, "%-32s  %s\n", memberName(m), memberState(m, now))
+		state := memberState(m, now)
+		if m.Witness {
+			state = "witness, " + state
+		}
+		fmt.Fprintf(&b, "%-32s  %s\n", memberName(m), state)
 		if len(m.Addresses) > 0 {
 			fmt.Fprintf(&b, "    at %s\n", harmless(strings.Join(m.Addresses, ", ")))
 		}

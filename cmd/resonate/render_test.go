@@ -94,6 +94,14 @@ func TestRenderModes(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
+	s = control.Status{Mode: "witness", Peers: []control.Peer{{ID: "p", State: "connected", SendsOnly: true, Witness: true, InSync: true}}}
+	if text := renderStatus(s, noon); !strings.Contains(text, "this node is a witness") || !strings.Contains(text, "in sync, witness") || strings.Contains(text, "only sends") {
+		t.Errorf("of a witness among witnesses:\n%s", text)
+	}
+	list := renderMembers([]control.Member{{Name: "nas", Short: "abc", State: "away", Witness: true}}, noon)
+	if want := "nas (abc)                         witness, away\n"; !strings.HasPrefix(list, want) {
+		t.Errorf("got %q, want it to begin %q", list, want)
+	}
 	if text := renderStatus(control.Status{Mode: "both"}, noon); strings.Contains(text, "mode") || strings.Contains(text, "taken") {
 		t.Errorf("without a mode: got\n%s", text)
 	}

@@ -41,6 +41,7 @@ type settings struct {
 	keepOwner   bool
 	fresh       bool
 	http        scriptAddress
+	witness     bool // dir is made up: no flag
 	logLevel    slog.Level
 	logJSON     bool
 }

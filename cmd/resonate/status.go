@@ -96,6 +96,8 @@ func modeWord(mode string) string {
 		return "this node only sends: nothing of the peers' is taken"
 	case "receive":
 		return "this node only receives: what is changed here is held"
+	case "witness":
+		return "this node is a witness: it has no files, and votes on locks"
 	}
 	return ""
 }
@@ -125,7 +127,10 @@ func renderPeers(b *strings.Builder, peers []control.Peer, now time.Time) {
 		if p.State == "connected" {
 			parts = append(parts, peerWork(p))
 		}
-		if p.SendsOnly {
+		switch {
+		case p.Witness:
+			parts = append(parts, "witness")
+		case p.SendsOnly:
 			parts = append(parts, "only sends")
 		}
 		if p.RTTMillis > 0 {

@@ -29,6 +29,7 @@ type Config struct {
 	Host    string        // what the node is called, for people
 	Session time.Duration // how long the node may be silent until it loses what it holds; 0: 30 s
 	Mobile  bool          // it goes away, as a laptop does: others vote
+	Witness bool          // it is there to vote, and has no folder
 	// Leave returns what is left behind in scopes that are given up, for the next holder to have; nil: nothing ever. It is called
 	// without any lock, and must end soon.
 	Leave func(scopes []locking.Scope) []locking.Left

@@ -36,8 +36,9 @@ type line struct {
 // standing is what a node tells of itself.
 type standing struct {
 	quorum.Standing
-	leads  bool // it leads the table
-	mobile bool // it goes away
+	leads   bool // it leads the table
+	mobile  bool // it goes away
+	witness bool // it is there to vote
 }
 
 // Frames: length (4 bytes, big-endian) of what follows, kind (1 byte), content. Kinds that are not known are skipped.
@@ -47,8 +48,9 @@ const (
 	frameAsk      byte = 3 // number (8 bytes), kind of a scope (1 byte), its path; or 0 and the ID of a request
 	frameClaims   byte = 4 // number (8 bytes), fate of the request (1 byte), then claims
 
-	flagLeads  = 1
-	flagMobile = 2
+	flagLeads   = 1
+	flagMobile  = 2
+	flagWitness = 4
 
 	maxFrame = locking.MaxMessage + 1
 	maxOut   = 256 // frames that wait to be sent: what is beyond is lost, and said again

@@ -56,7 +56,7 @@ func (d *Desk) tellAll() {
 
 // ownStanding returns what to tell a member of this node.
 func (d *Desk) ownStanding() standing {
-	s := standing{Standing: d.quorum.Standing(), mobile: d.c.Mobile}
+	s := standing{Standing: d.quorum.Standing(), mobile: d.c.Mobile, witness: d.c.Witness}
 	leading := d.quorum.Status().Leading
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -76,6 +76,9 @@ func (d *Desk) tellStanding(l *line) {
 	if s.mobile {
 		flags |= flagMobile
 	}
+	if s.witness {
+		flags |= flagWitness
+	}
 	l.send(frameStanding, append([]byte{flags}, s.Encode()...))
 }
 
@@ -91,7 +94,8 @@ func (d *Desk) standingOf(id locking.NodeID, content []byte) error {
 	if s.Node != nameOf(id) {
 		return fmt.Errorf("standing of another node: %w", locking.ErrFormat)
 	}
-	theirs := standing{s, content[0]&flagLeads != 0, content[0]&flagMobile != 0}
+	flag := func(f byte) bool { return content[0]&f != 0 }
+	theirs := standing{s, flag(flagLeads), flag(flagMobile), flag(flagWitness)}
 	d.mu.Lock()
 	if l := d.lines[id]; l != nil {
 		l.place = theirs
@@ -213,10 +217,10 @@ func (d *Desk) members() []quorum.Member {
 	s := d.quorum.Status()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	out := []quorum.Member{{ID: nameOf(d.c.Node), AlwaysOn: !d.c.Mobile, Up: true}}
+	out := []quorum.Member{{ID: nameOf(d.c.Node), AlwaysOn: !d.c.Mobile, Witness: d.c.Witness, Up: true}}
 	for id, l := range d.lines {
 		if l.place.Table == s.Table {
-			out = append(out, quorum.Member{ID: nameOf(id), AlwaysOn: !l.place.mobile, Up: true})
+			out = append(out, quorum.Member{ID: nameOf(id), AlwaysOn: !l.place.mobile, Witness: l.place.witness, Up: true})
 		}
 	}
 	for _, v := range s.Voters {
