@@ -504,7 +504,7 @@ func (l *Locker) Quorum(ctx context.Context) (control.Quorum, error) {
 			Witness: known[merkle.NodeID(v.Node)].Witness,
 		})
 	}
-	if s.Sure && s.Leads != (locking.NodeID{}) { // else it would be waited for
+	if s.Sure && (s.Leads != (locking.NodeID{}) || s.Through != (locking.NodeID{})) { // else it would be waited for
 		list, _ := l.Locks(ctx, control.Resource{})
 		for _, lock := range list {
 			switch {
@@ -515,8 +515,12 @@ func (l *Locker) Quorum(ctx context.Context) (control.Quorum, error) {
 			}
 		}
 	}
-	q.Line = "locks are granted; " + q.Leader + " leads"
-	if !q.Majority {
+	switch {
+	case q.Majority && q.Leader == "":
+		q.Line = "locks are granted; who leads is reached through " + called(s.Through)
+	case q.Majority:
+		q.Line = "locks are granted; " + q.Leader + " leads"
+	default:
 		q.Line = "no lock is granted: no majority of the nodes that keep the locks can be reached; files are synchronised all the same. " +
 			"Wait for them, or, if they are lost for good, run resonate cluster take-over"
 	}

@@ -53,7 +53,7 @@ func (d *Desk) ask(ctx context.Context, question []byte) (answer, error) {
 
 func (d *Desk) askOnce(ctx context.Context, question []byte) (answer, error) {
 	d.mu.Lock()
-	leads, l := d.keeper != nil, d.leader()
+	leads, l := d.keeper != nil, d.towardsLeader()
 	d.mu.Unlock()
 	switch {
 	case leads:
@@ -107,7 +107,7 @@ func (d *Desk) claimsOf(ctx context.Context, l *line, question []byte) (answer, 
 			return a, nil
 		case <-look.C:
 			d.mu.Lock()
-			leads := d.leader() == l
+			leads := d.towardsLeader() == l
 			d.mu.Unlock()
 			if !leads {
 				return answer{}, fmt.Errorf("%w: the leader has gone", ErrNoLeader)
@@ -155,17 +155,23 @@ func (d *Desk) askedFor(id locking.NodeID, content []byte) error {
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, maxProposing)
 	defer cancel()
-	a, err := d.ownClaims(ctx, rest)
-	if err != nil {
-		return nil // who asks gives up, or asks another leader
+	if d.carriesQuestion(id, number, rest) {
+		return nil
 	}
+	if a, err := d.ownClaims(ctx, rest); err == nil { // else who asks gives up, or asks another leader
+		d.answerTo(id, number, a)
+	}
+	return nil
+}
+
+// answerTo sends an answer.
+func (d *Desk) answerTo(id locking.NodeID, number uint64, a answer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l := d.lines[id]; l != nil {
 		head := append(binary.BigEndian.AppendUint64(nil, number), byte(a.fate))
 		l.send(frameClaims, append(head, locking.EncodeClaims(a.claims)...))
 	}
-	return nil
 }
 
 // claimsCame hands an answer to who has asked.
@@ -183,7 +189,7 @@ func (d *Desk) claimsCame(id locking.NodeID, content []byte) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if l := d.leader(); l == nil || l.id != id {
+	if !d.speaksFor(id) {
 		return nil
 	}
 	if came := d.queries[number]; came != nil {

@@ -52,6 +52,7 @@ type Desk struct {
 	turns    chan struct{} // the loop has something to do
 	meetings chan meeting
 	verified chan []verifying
+	asking   chan struct{} // one for each question that is carried
 
 	mu      sync.Mutex // of all below; nothing of quorum is called under it, for that calls the machine
 	table   *locking.Table
@@ -61,6 +62,7 @@ type Desk struct {
 	shared  bool            // others may be granted something
 	sharing bool
 	lines   map[locking.NodeID]*line
+	carries map[locking.NodeID]*line // who carries the messages of a node that this one, which leads, has no line to
 	waiters map[locking.RequestID]*waiter
 	status  quorum.Status
 	queries map[uint64]chan answer
@@ -80,7 +82,7 @@ func Open(c Config) (*Desk, error) {
 	}
 	d := &Desk{
 		c: c, log: c.Log, turns: make(chan struct{}, 1), meetings: make(chan meeting, 64), verified: make(chan []verifying, 1),
-		lines: make(map[locking.NodeID]*line), waiters: make(map[locking.RequestID]*waiter), queries: make(map[uint64]chan answer), ends: make(map[locking.RequestID][]chan locking.Reason), gone: make(map[locking.NodeID]bool),
+		lines: make(map[locking.NodeID]*line), carries: make(map[locking.NodeID]*line), asking: make(chan struct{}, maxCarriedAsks), waiters: make(map[locking.RequestID]*waiter), queries: make(map[uint64]chan answer), ends: make(map[locking.RequestID][]chan locking.Reason), gone: make(map[locking.NodeID]bool),
 	}
 	d.ctx, d.end = context.WithCancel(context.Background())
 	d.table = locking.NewTable(d.watch)
@@ -219,9 +221,13 @@ func (d *Desk) toLeader(now time.Duration, messages []locking.Message) bool {
 		}
 		return true
 	}
-	if l := d.leader(); l != nil {
+	l, kind := d.leader(), frameMessage
+	if l == nil {
+		l, kind = d.carrier(), frameCarry
+	}
+	if l != nil {
 		for _, m := range messages {
-			l.send(frameMessage, locking.EncodeMessage(m))
+			l.send(kind, locking.EncodeMessage(m))
 		}
 	}
 	return false
@@ -253,6 +259,8 @@ func (d *Desk) deliver(now time.Duration, l locking.Letter) (own bool) {
 	}
 	if line := d.lines[l.To]; line != nil {
 		line.send(frameMessage, locking.EncodeMessage(l.Message))
+	} else {
+		d.sendBack(l)
 	}
 	return false
 }

@@ -358,6 +358,54 @@ func TestThreeVote(t *testing.T) {
 	}
 }
 
+// TestMessagesAreCarried has a node that is connected with the leader through another alone: it has locks like all, is asked for what it has, and
+// is told who has what.
+func TestMessagesAreCarried(t *testing.T) {
+	t.Parallel()
+	a, b, c := start(t, 1, t.TempDir()), start(t, 2, t.TempDir()), start(t, 3, t.TempDir())
+	connect(a, b)
+	leader, between := oneTable(t, a, b), a
+	if leader == a {
+		between = b
+	}
+	connect(between, c)
+	until(t, "the third has a session", func() bool {
+		s := c.d.Status()
+		return s.Sure && s.Table == leader.d.Status().Table && s.Leads == (locking.NodeID{}) && s.Through == between.id
+	})
+	l := c.mustLock(name("x"), time.Second)
+	var refused *RefusedError
+	if _, err := leader.lock(name("x"), 0); !errors.As(err, &refused) || refused.Blocker == nil || refused.Blocker.Session.Node != c.id {
+		t.Errorf("what the third holds: got %v, want that it is taken by that", err)
+	}
+	claims, err := c.d.Claims(t.Context(), name("x"))
+	if err != nil || len(claims) != 1 || claims[0].Request != l.ID {
+		t.Errorf("list: got %+v, %v", claims, err)
+	}
+	c.unlock(l, name("x"))
+	leader.mustLock(name("x"), 10*time.Second)
+	c.delegated(path("d/f"))
+	leader.delegated(path("d/f"))
+	c.delegated(path("d/f"))
+}
+
+// delegated has a delegation, uses it, and leaves it.
+func (n *node) delegated(s locking.Scope) {
+	n.t.Helper()
+	got := make(chan Asked, 1)
+	if _, err := n.d.Ask([]locking.Scope{s}, 20*time.Second, func(a Asked) {
+		if a.Over() {
+			got <- a
+		}
+	}); err != nil {
+		n.t.Fatal(err)
+	}
+	if a := <-got; a.Err != nil {
+		n.t.Fatalf("delegation over %v: %v", s, a.Err)
+	}
+	n.d.EndUse(s)
+}
+
 func TestSideWithoutMajorityGrantsNothing(t *testing.T) {
 	t.Parallel()
 	a, b := start(t, 1, t.TempDir()), start(t, 2, t.TempDir())

@@ -47,12 +47,15 @@ const (
 	frameMessage  byte = 2
 	frameAsk      byte = 3 // number (8 bytes), kind of a scope (1 byte), its path; or 0 and the ID of a request
 	frameClaims   byte = 4 // number (8 bytes), fate of the request (1 byte), then claims
+	frameCarry    byte = 5 // a message for the leader, from a node that has no line to it
+	frameCarried  byte = 6 // its node (16 bytes), the message: from who carries it
+	frameReturn   byte = 7 // the node that it is for (16 bytes), a message of the leader's: to who carries it
 
 	flagLeads   = 1
 	flagMobile  = 2
 	flagWitness = 4
 
-	maxFrame = locking.MaxMessage + 1
+	maxFrame = locking.MaxMessage + 1 + uint32(len(locking.NodeID{}))
 	maxOut   = 256 // frames that wait to be sent: what is beyond is lost, and said again
 )
 
@@ -183,6 +186,12 @@ func (d *Desk) frame(id locking.NodeID, kind byte, content []byte) error {
 		return d.askedFor(id, content)
 	case frameClaims:
 		return d.claimsCame(id, content)
+	case frameCarry:
+		return d.carry(id, content)
+	case frameCarried:
+		return d.carried(id, content)
+	case frameReturn:
+		return d.returned(id, content)
 	}
 	return nil
 }
@@ -193,16 +202,21 @@ func (d *Desk) message(id locking.NodeID, m locking.Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer d.wake()
-	l := d.leader()
 	switch {
-	case d.keeper == nil && l != nil && l.id == id:
+	case d.keeper != nil:
+		d.said(now, id, m)
+	case d.speaksFor(id):
 		d.holder.Receive(now, m)
-	case d.keeper == nil: // of one that thinks that this node leads, or that it does itself
-	case d.shared:
-		d.keeper.Receive(now, id, m)
-	default: // it is said again, and by then this table is nobody's lone one any more
+	} // else it is of one that thinks that this node leads, or that it does itself
+}
+
+// said takes in what a node's holder says, where this node leads. The caller holds the mutex.
+func (d *Desk) said(now time.Duration, id locking.NodeID, m locking.Message) {
+	if !d.shared { // it is said again, and by then this table is nobody's lone one any more
 		d.share()
+		return
 	}
+	d.keeper.Receive(now, id, m)
 }
 
 // share notes that others use the table. The caller holds the mutex.

@@ -97,10 +97,15 @@ func (d *Desk) standingOf(id locking.NodeID, content []byte) error {
 	flag := func(f byte) bool { return content[0]&f != 0 }
 	theirs := standing{s, flag(flagLeads), flag(flagMobile), flag(flagWitness)}
 	d.mu.Lock()
+	reached := false
 	if l := d.lines[id]; l != nil {
+		reached = l.place.leads != theirs.leads // others may want to know whether the leader can be reached through this node
 		l.place = theirs
 	}
 	d.mu.Unlock()
+	if reached {
+		d.tellAll()
+	}
 	select {
 	case d.meetings <- meeting{id, theirs}:
 	case <-d.ctx.Done():
@@ -257,6 +262,10 @@ func (d *Desk) Status() Status {
 		s.Leads = d.c.Node
 	case l != nil:
 		s.Leads = l.id
+	default:
+		if l = d.carrier(); l != nil {
+			s.Through = l.id
+		}
 	}
 	for _, v := range s.Voters {
 		id := nodeOf(v)
@@ -278,6 +287,7 @@ type VoterState struct {
 type Status struct {
 	Keepers []VoterState // who votes, as far as this node knows
 	quorum.Status
-	Leads locking.NodeID // who leads the table; zero: it cannot be reached from here
-	Sure  bool           // this node's session may be counted on
+	Leads   locking.NodeID // who leads the table; zero: it cannot be reached from here
+	Through locking.NodeID // who carries what this node has to say to the leader; zero: nobody has to, or can
+	Sure    bool           // this node's session may be counted on
 }

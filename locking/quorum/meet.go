@@ -60,6 +60,8 @@ func Meet(mine, theirs Standing) Verdict {
 		return Verdict{Raise: above(mine, theirs)}
 	case mine.Table == theirs.Table && mine.Alone && theirs.Index > mine.Index:
 		return Verdict{Do: Found, Why: fmt.Sprintf("node %s knows entry %d of the log, and this node, the only voter, has %d: its log is an old copy", theirs.Node, theirs.Index, mine.Index)}
+	case mine.Table == theirs.Table && theirs.Seen > mine.Generation: // it has met a table that this one's leader has not
+		return Verdict{Raise: theirs.Seen + 1}
 	case mine.Table == theirs.Table:
 		return Verdict{}
 	case before(theirs, mine):
