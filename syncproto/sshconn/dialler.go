@@ -161,10 +161,16 @@ func (m *Mesh) note(d *dialler, p PeerState) {
 	if p.State == d.state.State {
 		p.Since = d.state.Since
 	}
-	if p.State == Connecting {
-		p.Err = d.state.Err // until it is known better
+	if p.State == Connecting || p.State == Refused && saysWhy(d.state.Err) && !saysWhy(p.Err) {
+		p.Err = d.state.Err // until it is known better: what a stranger is told says less than what a peer has said
 	}
 	d.state = p
+}
+
+// saysWhy tells whether an error is what a peer said, in a session, of why it wants none.
+func saysWhy(err error) bool {
+	var theirs *FarewellError
+	return errors.As(err, &theirs) && theirs.refused
 }
 
 // standing gives the claim for the dialler's node, nil if there is none.
