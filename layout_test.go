@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"maps"
 	"path"
 	"path/filepath"
@@ -107,6 +108,8 @@ func sources(t *testing.T) []source {
 			return err
 		case d.IsDir() && name != "." && (d.Name() == "testdata" || name == "resonate-demo" || strings.HasPrefix(d.Name(), ".")):
 			return filepath.SkipDir
+		case d.IsDir() && name != "." && isModule(name): // of its own, with libraries of its own
+			return filepath.SkipDir
 		case d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
 			return nil
 		}
@@ -126,6 +129,12 @@ func sources(t *testing.T) []source {
 		t.Fatal("no Go files found")
 	}
 	return out
+}
+
+// isModule tells whether another module begins in a folder.
+func isModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
 }
 
 // imported returns the paths that s imports.

@@ -469,6 +469,9 @@ func (h *Holder) sendRequest(r *outgoing) {
 	h.send(&Request{r.number, b})
 }
 
+// Due tells whether Tick has something to say.
+func (h *Holder) Due() bool { return len(h.out)+len(h.events) > 0 }
+
 func (h *Holder) tell(e Event) { h.events = append(h.events, e) }
 
 // Tick does what is due, and returns the messages for the leader and the events since it was called last. It is to be called after other

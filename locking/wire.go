@@ -1,6 +1,7 @@
 package locking
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -190,6 +191,9 @@ func takeID[T ~[16]byte](f field, to *T) error {
 func takeScope(f field, first protowire.Number, scopes *[]Scope, limit int) error {
 	if len(*scopes) == limit {
 		return malformed("more than %d scopes", limit)
+	}
+	if n := len(*scopes); n == cap(*scopes) {
+		*scopes = slices.Grow(*scopes, n+1) // a batch has thousands, and append would copy each of them four times
 	}
 	*scopes = append(*scopes, Scope{ScopeKind(f.number - first + 1), f.text})
 	return f.expect(protowire.BytesType)

@@ -66,6 +66,18 @@ func (h *helper) wait(t testing.TB, most time.Duration) int {
 	return h.ProcessState.ExitCode()
 }
 
+// stopped returns nil when the process is stopped: see proc_pid_stat(5).
+func (h *helper) stopped() error {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", h.Process.Pid))
+	if err != nil {
+		return err
+	}
+	if _, state, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(state, "T") {
+		return fmt.Errorf("process %d runs on: %s", h.Process.Pid, stat)
+	}
+	return nil
+}
+
 // A ledger is a file in which the commands that were elected write that they begin, and that they end: lines of "begin NODE TOKEN".
 type ledger string
 
@@ -265,7 +277,13 @@ func payOnce(t *testing.T, program string, s syscall.Signal) {
 		once.Do(func() {
 			who := r.URL.Query().Get("client")
 			first[who].kill()
-			_ = clients[who].Process.Signal(s)
+			h := clients[who]
+			_ = h.Process.Signal(s)
+			if s == syscall.SIGSTOP { // it takes effect when one of its threads has been on a processor
+				if err := eventually(20*time.Second, h.stopped); err != nil {
+					t.Error(err)
+				}
+			}
 			struck <- who
 		})
 		starting.Unlock()

@@ -184,13 +184,13 @@ func (d *daemon) launch(env ...string) {
 		d.c.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(exe, "-dir", d.dir, "-port", strconv.Itoa(d.port), "-hold", "off", "-log-level", "debug")
+	cmd := exec.Command(exe, "-dir", d.dir, "-port", strconv.Itoa(d.lastPort()), "-hold", "off", "-log-level", "debug")
 	if d.bare {
 		cmd.Args = cmd.Args[:1]
 	}
 	cmd.Args[0] = "resonate" // by this name the test binary is the program
 	for _, p := range d.peers {
-		cmd.Args = append(cmd.Args, "-peer", fmt.Sprintf("%s:%d", cmp.Or(p.host, "127.0.0.1"), p.port))
+		cmd.Args = append(cmd.Args, "-peer", fmt.Sprintf("%s:%d", cmp.Or(p.host, "127.0.0.1"), p.lastPort()))
 	}
 	cmd.Args = append(cmd.Args, d.args...)
 	if d.in != "" {
@@ -208,6 +208,13 @@ func (d *daemon) launch(env ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.cmd, d.ended = cmd, ended
+}
+
+// lastPort returns the port that the daemon had last.
+func (d *daemon) lastPort() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.port
 }
 
 // program returns a path by which the test binary is the program, wherever it is executed.

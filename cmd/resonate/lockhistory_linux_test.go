@@ -199,6 +199,8 @@ func (p *lockPlay) fault(free chan int) (f func(), wait time.Duration) {
 	default:
 		send := func(s syscall.Signal) func(*daemon) {
 			return func(d *daemon) {
+				d.mu.Lock()
+				defer d.mu.Unlock()
 				if err := d.cmd.Process.Signal(s); err != nil {
 					p.t.Errorf("%v to %s: %v", s, d.name, err)
 				}

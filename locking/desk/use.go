@@ -12,7 +12,7 @@ import (
 // Use begins a use of a path or a tree under a delegation that this node holds already, without a message. It returns false where there is none:
 // then Ask. Otherwise EndUse has to be called.
 func (d *Desk) Use(s locking.Scope) (locking.Token, bool) {
-	now := d.now()
+	now := d.useTime()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -25,13 +25,16 @@ func (d *Desk) Use(s locking.Scope) (locking.Token, bool) {
 func (d *Desk) EndUse(s locking.Scope) {
 	d.mu.Lock()
 	d.holder.EndUse(s)
+	due := d.holder.Due()
 	d.mu.Unlock()
-	d.wake()
+	if due { // mostly nothing follows from it
+		d.wake()
+	}
 }
 
 // Check tells whether what a use of s began under a token is still covered by it.
 func (d *Desk) Check(s locking.Scope, token locking.Token) bool {
-	now := d.now()
+	now := d.useTime()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.holder.Check(now, s, token)
