@@ -224,7 +224,7 @@ func TestDropEndsASessionForGood(t *testing.T) {
 		if !dialled {
 			eventually(t, "the peer to be refused when it returns", func() bool {
 				p := b.mesh.Peers()[0]
-				return p.State == Refused && strings.Contains(p.Err.Error(), trustRefusal)
+				return p.State == Refused && strings.Contains(p.Err.Error(), forgotten.Error()) && strings.Contains(b.logs.String(), trustRefusal)
 			})
 			eventually(t, "nothing to be told of it", func() bool { return len(a.mesh.Peers()) == 0 })
 		}
