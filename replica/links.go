@@ -130,6 +130,11 @@ func (r *Replica) joinLinks() {
 			}
 		}
 	}
+	for path, c := range r.changes { // names that it has got and that wait, of which no record tells yet
+		if !fresh[c] && c.attrs != nil && found[c.disk.Inode] != nil {
+			names[c.disk.Inode] = append(names[c.disk.Inode], path)
+		}
+	}
 	for inode, paths := range names {
 		slices.Sort(paths)
 		r.joinLink(found[inode], slices.Compact(paths), fresh)
