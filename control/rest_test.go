@@ -38,7 +38,7 @@ func scriptTo(t *testing.T, l control.Locker) *script {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- control.ServeREST(ctx, ln, secret, folder{}, l, quiet()) }()
+	go func() { served <- control.ServeREST(ctx, ln, secret, folder{}, l, nil, quiet()) }()
 	s := &script{
 		T: t, base: "http://" + ln.Addr().String(), client: &http.Client{Transport: &http.Transport{}},
 		header: http.Header{"Authorization": {"Bearer " + secret}},

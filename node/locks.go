@@ -16,7 +16,7 @@ import (
 func (n *Node) openDesk() (err error) {
 	n.desk, err = desk.Open(desk.Config{
 		Dir: filepath.Join(n.replica.State(), "locks"), Node: locking.NodeID(n.replica.Node()), Host: members.FitName(n.replica.Name()),
-		Mobile: hasBattery(), Leave: n.replica.Left, Log: n.o.Folder.Log,
+		Session: n.o.Session, Mobile: hasBattery(), Leave: n.replica.Left, Log: n.o.Folder.Log,
 	})
 	if err == nil {
 		n.replica.UseLocks(n.desk)

@@ -37,7 +37,8 @@ type Options struct {
 	Peers      []string        // HOST:PORT, or ssh://USER@HOST/PATH
 	MaxSend    int64           // bytes a second, over all sessions together; 0: no bound
 	MaxRecv    int64
-	Discover   bool // look for members on the local network, and let them find this node
+	Session    time.Duration // how long the others may hear nothing of this node until it loses the cluster's locks; 0: 30 s
+	Discover   bool          // look for members on the local network, and let them find this node
 }
 
 // A Node is one running resonate. Make it with Open, and Run it once.

@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"resonate/beneath"
 	"resonate/control"
 	"resonate/members"
 	"resonate/replica"
@@ -31,6 +32,9 @@ type machine struct {
 	dir   string
 	peers []string
 	log   logBuffer
+
+	session time.Duration
+	fault   func(beneath.Label) error
 	*Node
 	end func() // ends it and waits
 }
@@ -53,9 +57,12 @@ func (l *logBuffer) String() string {
 }
 
 // newMachine starts a node on a folder that holds files.
-func newMachine(t *testing.T, name string, files map[string]string) *machine {
+func newMachine(t *testing.T, name string, files map[string]string, tune ...func(*machine)) *machine {
 	t.Helper()
 	m := &machine{t: t, name: name, home: t.TempDir()}
+	for _, f := range tune {
+		f(m)
+	}
 	m.dir = filepath.Join(m.home, name)
 	if err := os.Mkdir(m.dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -103,8 +110,9 @@ func (m *machine) open() (*Node, error) {
 		Folder: replica.Options{
 			Dir: m.dir, StateHome: filepath.Join(m.home, "state"), Version: "test",
 			Log: slog.New(slog.NewTextHandler(&m.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+			Fault: m.fault,
 		},
-		ConfigHome: filepath.Join(m.home, "config"), Listen: "127.0.0.1", Peers: m.peers,
+		ConfigHome: filepath.Join(m.home, "config"), Listen: "127.0.0.1", Peers: m.peers, Session: m.session,
 	})
 }
 
