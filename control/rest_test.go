@@ -400,7 +400,7 @@ func FuzzRESTBody(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	handler := control.RESTHandler(folder{}, &told{}, quiet())
+	handler := control.RESTHandler(folder{}, &told{}, nil, quiet())
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, path := range []string{"/lock", "/unlock", "/renew"} {
 			w := &recorder{header: http.Header{}}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -151,24 +152,36 @@ func TestCountingByCompareAndSwap(t *testing.T) {
 	t.Logf("%d were too late, and tried again", lost.Load())
 }
 
-// TestPutOfANodeThatDies has a machine end between having the lock and putting its content in place: the next one's turn comes when its
-// session is over. Then another goes, and the last one has no majority: it writes nothing.
+// TestPutOfANodeThatDies has a put fail that the others do not have yet. Then a machine ends between having the lock and putting its content
+// in place: the next one's turn comes when its session is over. Then another goes, and the last one has no majority: it writes nothing.
 func TestPutOfANodeThatDies(t *testing.T) {
 	died := make(chan struct{})
-	var dies atomic.Bool
+	var stuck, dies atomic.Bool
 	ms := trio(t, func(m *machine) {
 		m.session = 3 * time.Second
-		if m.name == "c" {
-			m.fault = func(l beneath.Label) error {
-				if l == "apply.new" && dies.CompareAndSwap(true, false) {
-					go func() { m.end(); close(died) }()
-					return errors.New("it dies")
-				}
-				return nil
+		m.fault = func(l beneath.Label) error {
+			switch {
+			case l != "apply.new":
+			case m.name != "c" && stuck.Load():
+				return errors.New("it is stuck")
+			case m.name == "c" && dies.CompareAndSwap(true, false):
+				go func() { m.end(); close(died) }()
+				return errors.New("it dies")
 			}
+			return nil
 		}
 	})
 	a, b, c := ms[0], ms[1], ms[2]
+	stuck.Store(true)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if v, _, err := c.Files().Put(ctx, control.FilePut{Path: "alone", Absent: true, Wait: time.Minute}, strings.NewReader("c's")); !errors.Is(err, control.ErrTimeout) {
+		t.Errorf("a put that nobody else has: got %+v, %v", v, err)
+	}
+	stuck.Store(false)
+	a.comes("alone", "c's")
+	b.comes("alone", "c's")
+
 	dies.Store(true)
 	if v, _, err := c.put(control.FilePut{Path: "f", Absent: true}, "c's"); err == nil {
 		t.Fatalf("the put of the one that died: got %+v", v)
@@ -190,7 +203,7 @@ func TestPutOfANodeThatDies(t *testing.T) {
 	if v, _, err := a.put(control.FilePut{Path: "g", Absent: true, Wait: time.Second}, "a's"); !errors.Is(err, control.ErrNoMajority) {
 		t.Errorf("without a majority: got %+v, %v", v, err)
 	}
-	if got := a.names(); !slices.Equal(got, []string{"f"}) {
+	if got := a.names(); !slices.Equal(got, []string{"alone", "f"}) {
 		t.Errorf("there are %q", got)
 	}
 }
@@ -272,7 +285,7 @@ func TestPutRefuses(t *testing.T) {
 	}
 	for path, want := range map[string]error{
 		"": control.ErrBadArgument, ".resonate/marker": control.ErrBadArgument, "dir": control.ErrNotAFile, "link": control.ErrNotAFile,
-		"nothing": control.ErrNoFile, "f/below": control.ErrNoFile, "x.o": control.ErrNotSynced,
+		"nothing": control.ErrNoFile, "f/below": control.ErrNoFile, "x.o": control.ErrNoFile,
 	} {
 		if got, _, err := a.get(path); !errors.Is(err, want) {
 			t.Errorf("get %q: got %q, %v; want %v", path, got, err, want)

@@ -109,7 +109,7 @@ func (m *machine) open() (*Node, error) {
 	return Open(Options{
 		Folder: replica.Options{
 			Dir: m.dir, StateHome: filepath.Join(m.home, "state"), Version: "test",
-			Log: slog.New(slog.NewTextHandler(&m.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+			Log:   slog.New(slog.NewTextHandler(&m.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			Fault: m.fault,
 		},
 		ConfigHome: filepath.Join(m.home, "config"), Listen: "127.0.0.1", Peers: m.peers, Session: m.session,

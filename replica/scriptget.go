@@ -88,7 +88,7 @@ func (r *Replica) agreedFile(path string) (*merkle.Entry, error) {
 	case e.IsDir() || r.tree.HasLive(path):
 		return nil, fmt.Errorf("%s is a directory: %w", path, control.ErrNotAFile)
 	case !e.Live() && r.ignores(path, false):
-		return nil, fmt.Errorf("%s is ignored by the rule %s: %w", path, r.ignoreRule(path), control.ErrNotSynced)
+		return nil, fmt.Errorf("%s: nothing is agreed there, and it is ignored here by the rule %s: %w", path, r.ignoreRule(path), control.ErrNoFile)
 	case !e.Live():
 		return nil, fmt.Errorf("%s: %w", path, control.ErrNoFile)
 	case e.Kind != merkle.File:

@@ -227,10 +227,11 @@ func (r *Replica) versionOf(e *merkle.Entry) *control.FileVersion {
 	v := e.Version
 	by := r.stampOf(v.Author, v.Stamp)
 	out := &control.FileVersion{
-		Kind: e.Kind.String(), Size: e.Size, Node: by.Node, Name: cmp.Or(by.Name, r.nameKnown(v.Author)), Stamp: by.Stamp, Time: by.Time,
+		Kind: e.Kind.String(), Size: e.Size, Node: by.Node, Name: cmp.Or(by.Name, r.nameKnown(v.Author)), Stamp: by.Stamp, Time: by.Time.UTC(),
 	}
 	if e.Kind == merkle.File {
-		out.Hash, out.MTime = e.Content.String(), timeOf(e.MTime)
+		mtime := timeOf(e.MTime).UTC()
+		out.Hash, out.MTime = e.Content.String(), &mtime
 	}
 	if v.Token != (merkle.Token{}) {
 		token := control.Token(v.Token)

@@ -8,13 +8,19 @@ import (
 	"resonate/node"
 )
 
-// envLocks has a daemon in a test offer locks, which are in its memory.
-const envLocks = "RESONATE_TEST_LOCKS"
+// envLocks has a daemon in a test offer locks, which are in its memory; or those of the cluster.
+const (
+	envLocks     = "RESONATE_TEST_LOCKS"
+	clusterLocks = "cluster"
+)
 
-func lockerFromEnv(*node.Node) control.Locker {
+func lockerFromEnv(n *node.Node) control.Locker {
 	host := os.Getenv(envLocks)
-	if host == "" {
+	switch host {
+	case "":
 		return nil
+	case clusterLocks:
+		return n.Locks()
 	}
 	table := locktest.New(host)
 	if host == "cut-off" {
