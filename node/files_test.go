@@ -182,6 +182,23 @@ func TestPutOfANodeThatDies(t *testing.T) {
 	a.comes("alone", "c's")
 	b.comes("alone", "c's")
 
+	if _, err := c.Replica().Pause(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, created, err := b.put(control.FilePut{Path: "meanwhile", Absent: true}, "b's"); err != nil || !created {
+		t.Fatalf("while one is paused: %v, %v", created, err)
+	}
+	if v, _, err := c.put(control.FilePut{Path: "meanwhile", Absent: true, Wait: time.Second}, "c's"); err == nil {
+		t.Errorf("on the one that is paused: got %+v", v)
+	}
+	if _, err := c.Replica().Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var changed *control.ChangedError
+	if v, _, err := c.put(control.FilePut{Path: "meanwhile", Absent: true}, "c's"); !errors.As(err, &changed) {
+		t.Errorf("when it was resumed: got %+v, %v", v, err)
+	}
+
 	dies.Store(true)
 	if v, _, err := c.put(control.FilePut{Path: "f", Absent: true}, "c's"); err == nil {
 		t.Fatalf("the put of the one that died: got %+v", v)
@@ -195,7 +212,6 @@ func TestPutOfANodeThatDies(t *testing.T) {
 	}
 	<-died
 	a.comes("f", "b's")
-	var changed *control.ChangedError
 	if _, _, err := a.put(control.FilePut{Path: "f", Absent: true}, "a's"); !errors.As(err, &changed) {
 		t.Errorf("once more: got %v", err)
 	}
@@ -203,7 +219,7 @@ func TestPutOfANodeThatDies(t *testing.T) {
 	if v, _, err := a.put(control.FilePut{Path: "g", Absent: true, Wait: time.Second}, "a's"); !errors.Is(err, control.ErrNoMajority) {
 		t.Errorf("without a majority: got %+v, %v", v, err)
 	}
-	if got := a.names(); !slices.Equal(got, []string{"alone", "f"}) {
+	if got := a.names(); !slices.Equal(got, []string{"alone", "f", "meanwhile"}) {
 		t.Errorf("there are %q", got)
 	}
 }

@@ -31,8 +31,8 @@ type knowing struct {
 // A barrier is passed when all peers have said that what they knew when it was begun has been told.
 type barrier struct {
 	id     uint64
-	silent map[*peer]bool  // who has not said so
-	heard  []merkle.NodeID // who has
+	silent map[*peer]bool  // who has not said so; true: it was met by then
+	heard  []merkle.NodeID // who has said so, of those that were met
 	until  time.Time
 }
 
@@ -64,7 +64,7 @@ func (r *Replica) askAll() *barrier {
 	}
 	r.barriers[b.id] = b
 	for _, p := range r.peers {
-		b.silent[p] = true
+		b.silent[p] = p.met
 		r.send(p, &syncproto.Barrier{ID: b.id})
 	}
 	r.wakeIn(newestTime)
@@ -76,9 +76,11 @@ func (r *Replica) handleBarrier(p *peer, m *syncproto.Barrier) error {
 	if !m.Passed {
 		return p.tellPassed(m.ID)
 	}
-	if b := r.barriers[m.ID]; b != nil && b.silent[p] {
+	if b := r.barriers[m.ID]; b != nil {
+		if b.silent[p] {
+			b.heard = append(b.heard, p.id)
+		}
 		delete(b.silent, p)
-		b.heard = append(b.heard, p.id)
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ type Received struct {
 	disk    index.Disk
 	in      incoming            // what is tried
 	version control.FileVersion // once it is in place
+	told    map[*peer]bool      // who was told of it then
 }
 
 // Receive reads content to its end. The caller discards it in any case.

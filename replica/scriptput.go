@@ -24,10 +24,12 @@ import (
 // out first.
 
 const (
-	putTime   = time.Minute // for all that is done under the lock
-	maxAsking = 32          // puts and gets that ask the peers at a time; a peer bears maxBarriers
-	newMode   = 0o644       // of a file where none was
-	keptMode  = 0o1777      // of one that is replaced: a program that wrote it would lose the rest
+	putTime   = time.Minute     // for all that is done under the lock
+	askTime   = 5 * time.Second // of that, for having the newest version known here
+	askAgain  = 50 * time.Millisecond
+	maxAsking = 32     // puts and gets that ask the peers at a time; a peer bears maxBarriers
+	newMode   = 0o644  // of a file where none was
+	keptMode  = 0o1777 // of one that is replaced: a program that wrote it would lose the rest
 )
 
 // ErrLockLost tells that a lock was lost before anything was done under it.
@@ -52,7 +54,7 @@ func (r *Replica) PutReceived(ctx context.Context, w *Received, q control.FilePu
 	lost := false
 	err = r.await(ctx, func() bool {
 		lost = !r.locks.Check(onePath(q.Path), token)
-		return lost || r.mostHave(q.Path)
+		return lost || r.mostHave(q.Path, w.told)
 	})
 	if err != nil || lost {
 		if err == nil {
@@ -79,12 +81,27 @@ func noFolder(path string) error {
 	return nil
 }
 
-// askMost has the peers tell all they know, and fails if those who keep the lock table do not, more than half of them.
+// askMost has the peers tell all they know, and fails if those who keep the lock table do not, more than half of them. Who has just come is
+// compared with first.
 func (r *Replica) askMost(ctx context.Context) error {
-	heard, err := r.askPeers(ctx)
-	if err != nil {
-		return err
+	for end := time.Now().Add(askTime); ; {
+		heard, err := r.askPeers(ctx)
+		if err != nil {
+			return err
+		}
+		if err = r.areMost(heard); err == nil || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-time.After(askAgain):
+		case <-ctx.Done():
+			return err
+		}
 	}
+}
+
+// areMost tells why those nodes, with this one, are not more than half of those who keep the lock table.
+func (r *Replica) areMost(heard []merkle.NodeID) error {
 	there := map[merkle.NodeID]bool{r.self: true}
 	for _, id := range heard {
 		there[id] = true
@@ -111,7 +128,15 @@ func (r *Replica) askPeers(ctx context.Context) ([]merkle.NodeID, error) {
 		return nil, context.Cause(ctx)
 	}
 	var b *barrier
-	if err := r.do(ctx, func() { b = r.askAll() }); err != nil {
+	ask := func() {
+		for _, p := range r.peers {
+			if !p.met && p.root != (merkle.Hash{}) {
+				r.startDiff(p)
+			}
+		}
+		b = r.askAll()
+	}
+	if err := r.do(ctx, ask); err != nil {
 		return nil, err
 	}
 	var heard []merkle.NodeID
@@ -124,13 +149,16 @@ func (r *Replica) askPeers(ctx context.Context) ([]merkle.NodeID, error) {
 	return heard, err
 }
 
-// mostHave tells whether more than half of the nodes that keep the lock table have what is agreed at path.
-func (r *Replica) mostHave(path string) bool {
+// mostHave tells whether more than half of the nodes that keep the lock table have what is agreed at path, of which those in told were told.
+func (r *Replica) mostHave(path string, told map[*peer]bool) bool {
 	voters, all := r.locks.Voters()
 	n := 0
 	for _, v := range voters {
 		p := r.peers[merkle.NodeID(v)]
-		if merkle.NodeID(v) == r.self || p != nil && !p.deaf && r.has(p, &waiter{path: path}, below(path)) {
+		switch {
+		case merkle.NodeID(v) == r.self, told[p] && !p.owed(below(path)):
+			n++
+		case p != nil && !p.deaf && !told[p] && r.has(p, &waiter{path: path}, below(path)): // of a later session
 			n++
 		}
 	}
@@ -300,7 +328,10 @@ func (r *Replica) putNow(w *Received, q control.FilePut, mine *merkle.Entry, tok
 	}
 	r.resume(q.Path)
 	r.log.Debug("published", "path", q.Path, "kind", e.Kind.String(), "by", "a script")
-	w.version = *r.versionOf(e)
+	w.version, w.told = *r.versionOf(e), make(map[*peer]bool)
+	for _, p := range r.peers {
+		w.told[p] = !p.deaf
+	}
 	return !mine.Live(), nil
 }
 
