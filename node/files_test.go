@@ -338,6 +338,13 @@ func TestGetOfWhatIsNotHere(t *testing.T) {
 	if got := b.names(); len(got) != 0 {
 		t.Errorf("b has %q", got)
 	}
+	for _, m := range []*machine{a, b} { // one of them keeps the locks
+		if _, created, err := m.put(control.FilePut{Path: "by " + m.name, Absent: true}, m.name); err != nil || !created {
+			t.Errorf("put through %s: %v, %v", m.name, created, err)
+		}
+	}
+	a.comes("by b", "b")
+	b.comes("by a", "a")
 	if left, err := os.ReadDir(filepath.Join(b.dir, ".resonate", "tmp")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}

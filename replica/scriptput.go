@@ -113,7 +113,7 @@ func (r *Replica) areMost(heard []merkle.NodeID) error {
 			n++
 		}
 	}
-	if 2*n <= all || all == 0 {
+	if !isMost(n, all) {
 		return fmt.Errorf("%d of %d nodes that keep the locks say what they know of the folder: %w", n, all, control.ErrNoMajority)
 	}
 	return nil
@@ -162,8 +162,11 @@ func (r *Replica) mostHave(path string, told map[*peer]bool) bool {
 			n++
 		}
 	}
-	return 2*n > all
+	return isMost(n, all)
 }
+
+// isMost tells whether n are more than half of all; of 0, it is not known how many there are.
+func isMost(n, all int) bool { return all > 0 && 2*n > all }
 
 // putWhenFree puts w in place as soon as nothing stands against it.
 func (r *Replica) putWhenFree(ctx context.Context, w *Received, q control.FilePut, token locking.Token) (created bool, err error) {
