@@ -153,7 +153,7 @@ func start(t *testing.T, socket string, f *fake) *Client {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, ln, f, nil, nil, quiet()) }()
+	go func() { served <- Serve(ctx, ln, f, nil, nil, nil, quiet()) }()
 	c, err := Dial(ctx, socket)
 	if err != nil {
 		t.Fatal(err)
@@ -319,7 +319,7 @@ func TestServeEndsCallsInProgress(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	f := &fake{block: true}
 	served, waited := make(chan error, 1), make(chan error, 1)
-	go func() { served <- Serve(ctx, ln, f, nil, nil, quiet()) }()
+	go func() { served <- Serve(ctx, ln, f, nil, nil, nil, quiet()) }()
 	c, err := Dial(t.Context(), socket)
 	if err != nil {
 		t.Fatal(err)

@@ -7,9 +7,9 @@ import (
 )
 
 // RESTHandler answers scripts without a network.
-func RESTHandler(d Daemon, l Locker, log *slog.Logger) http.Handler {
+func RESTHandler(d Daemon, l Locker, f Files, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
-	restRoutes(&rest{d: d, l: l, log: log}, mux)
+	restRoutes(&rest{d: d, l: l, f: f, log: log}, mux)
 	return mux
 }
 

@@ -163,7 +163,7 @@ func TestEventsEndWithTheDaemon(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, ln, &fake{}, nil, nil, quiet()) }()
+	go func() { served <- Serve(ctx, ln, &fake{}, nil, nil, nil, quiet()) }()
 	c, err := Dial(t.Context(), ln.(*socketListener).path)
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func socketClient(t *testing.T, l control.Locker) (*control.Client, string) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- control.Serve(ctx, ln, folder{}, nil, l, quiet()) }()
+	go func() { served <- control.Serve(ctx, ln, folder{}, nil, l, nil, quiet()) }()
 	c, err := control.Dial(ctx, socket)
 	if err != nil {
 		t.Fatal(err)

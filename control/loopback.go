@@ -57,11 +57,11 @@ func ListenLoopback(address string) (net.Listener, error) {
 }
 
 // ServeREST answers scripts that know the token on ln until ctx ends, as Serve does on the socket for everyone who can open it.
-func ServeREST(ctx context.Context, ln net.Listener, token string, d Daemon, l Locker, log *slog.Logger) error {
+func ServeREST(ctx context.Context, ln net.Listener, token string, d Daemon, l Locker, f Files, log *slog.Logger) error {
 	if l == nil {
 		l = noLocks{}
 	}
-	s := &rest{d: d, l: l, log: log}
+	s := &rest{d: d, l: l, f: f, log: log}
 	mux := http.NewServeMux()
 	restRoutes(s, mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

@@ -28,6 +28,7 @@ const (
 type rest struct {
 	d   Daemon
 	l   Locker
+	f   Files // nil: none
 	log *slog.Logger
 }
 
@@ -40,6 +41,9 @@ func restRoutes(s *rest, mux *http.ServeMux) {
 	s.handle(mux, http.MethodGet, "/locks/{resource...}", s.locks)
 	s.handle(mux, http.MethodGet, "/status", s.status)
 	s.handle(mux, http.MethodGet, "/health", s.health)
+	if s.f != nil {
+		fileRoutes(s, mux)
+	}
 }
 
 // handle has answer answer a method of a path, and refuses the others in the form of all failures.

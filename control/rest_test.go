@@ -38,7 +38,7 @@ func scriptTo(t *testing.T, l control.Locker) *script {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- control.ServeREST(ctx, ln, secret, folder{}, l, quiet()) }()
+	go func() { served <- control.ServeREST(ctx, ln, secret, folder{}, l, nil, quiet()) }()
 	s := &script{
 		T: t, base: "http://" + ln.Addr().String(), client: &http.Client{Transport: &http.Transport{}},
 		header: http.Header{"Authorization": {"Bearer " + secret}},
@@ -400,7 +400,7 @@ func FuzzRESTBody(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	handler := control.RESTHandler(folder{}, &told{}, quiet())
+	handler := control.RESTHandler(folder{}, &told{}, nil, quiet())
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, path := range []string{"/lock", "/unlock", "/renew"} {
 			w := &recorder{header: http.Header{}}

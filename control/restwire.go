@@ -103,6 +103,8 @@ type restFailure struct {
 	Message string     `json:"message"`
 	Holders []restLock `json:"holders,omitempty"` // of a lock that is held
 	Waiting int        `json:"waiting,omitempty"` // how many wait for it
+
+	Current *FileVersion `json:"current,omitempty"` // of a put that wants something else: what is there
 }
 
 // What only scripts can meet.
@@ -121,6 +123,7 @@ var restCodes = []struct {
 }{
 	{ErrHeldElsewhere, "LOCK_HELD", 101, http.StatusConflict},
 	{ErrNotHeld, "LOCK_NOT_HELD", 102, http.StatusConflict},
+	{errChanged, "VERSION_MISMATCH", 104, http.StatusPreconditionFailed},
 	{ErrNotFound, "LOCK_NOT_FOUND", 105, http.StatusNotFound},
 	{errTTL, "INVALID_TTL", 106, http.StatusBadRequest},
 	{ErrQueueFull, "WAIT_QUEUE_FULL", 107, http.StatusTooManyRequests},
@@ -129,6 +132,12 @@ var restCodes = []struct {
 	{context.DeadlineExceeded, "TIMEOUT", 301, http.StatusGatewayTimeout},
 	{ErrNoLocks, "UNAVAILABLE", 303, http.StatusServiceUnavailable},
 	{context.Canceled, "UNAVAILABLE", 303, http.StatusServiceUnavailable}, // the daemon ends
+	{ErrNoFile, "FILE_NOT_FOUND", 601, http.StatusNotFound},
+	{ErrNotAFile, "NOT_A_FILE", 602, http.StatusConflict},
+	{ErrNotSynced, "NOT_SYNCED", 603, http.StatusConflict},
+	{ErrPaused, "PAUSED", 604, http.StatusConflict},
+	{ErrTooLarge, "FILE_TOO_LARGE", 605, http.StatusRequestEntityTooLarge},
+	{ErrNoSpace, "NO_SPACE", 606, http.StatusInsufficientStorage},
 	{ErrBadArgument, "INVALID_ARGUMENT", 305, http.StatusBadRequest},
 	{errNoToken, "PERMISSION_DENIED", 306, http.StatusUnauthorized},
 	{errForeign, "PERMISSION_DENIED", 306, http.StatusForbidden},
@@ -148,6 +157,9 @@ func restFailureOf(err error) (restFailure, int) {
 			f.Holders = append(f.Holders, restLockOf(l))
 		}
 		f.Waiting = held.Waiting
+	}
+	if changed := (*ChangedError)(nil); errors.As(err, &changed) {
+		f.Current = changed.Current
 	}
 	return f, status
 }

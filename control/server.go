@@ -20,16 +20,16 @@ const (
 	endTimeout = 300 * time.Millisecond
 )
 
-// Serve answers calls on ln, those of scripts too, for d and, unless they are nil, c and l until ctx ends, and closes ln. Calls in progress
+// Serve answers calls on ln, those of scripts too, for d and, unless they are nil, c, l and f until ctx ends, and closes ln. Calls in progress
 // see ctx end. It returns nil after ctx ended, else why it could not go on.
-func Serve(ctx context.Context, ln net.Listener, d Daemon, c Cluster, l Locker, log *slog.Logger) error {
+func Serve(ctx context.Context, ln net.Listener, d Daemon, c Cluster, l Locker, f Files, log *slog.Logger) error {
 	if l == nil {
 		l = noLocks{}
 	}
 	s := &server{d: d, c: c, log: log}
 	mux := s.routes()
 	lockRoutes(s, mux, l)
-	restRoutes(&rest{d: d, l: l, log: log}, mux)
+	restRoutes(&rest{d: d, l: l, f: f, log: log}, mux)
 	if err := serve(ctx, ln, mux, log); err != nil {
 		return fmt.Errorf("serve the control socket: %w", err)
 	}

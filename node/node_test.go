@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"resonate/beneath"
 	"resonate/control"
 	"resonate/members"
 	"resonate/replica"
@@ -31,6 +32,9 @@ type machine struct {
 	dir   string
 	peers []string
 	log   logBuffer
+
+	session time.Duration
+	fault   func(beneath.Label) error
 	*Node
 	end func() // ends it and waits
 
@@ -55,9 +59,12 @@ func (l *logBuffer) String() string {
 }
 
 // newMachine starts a node on a folder that holds files.
-func newMachine(t testing.TB, name string, files map[string]string) *machine {
+func newMachine(t testing.TB, name string, files map[string]string, tune ...func(*machine)) *machine {
 	t.Helper()
 	m := prepareMachine(t, name, files)
+	for _, f := range tune {
+		f(m)
+	}
 	m.start()
 	return m
 }
@@ -114,9 +121,10 @@ func (m *machine) open() (*Node, error) {
 	return Open(Options{
 		Folder: replica.Options{
 			Dir: m.dir, StateHome: filepath.Join(m.home, "state"), Version: "test",
-			Log: slog.New(slog.NewTextHandler(&m.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+			Log:   slog.New(slog.NewTextHandler(&m.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+			Fault: m.fault,
 		},
-		ConfigHome: filepath.Join(m.home, "config"), Listen: "127.0.0.1", Peers: m.peers,
+		ConfigHome: filepath.Join(m.home, "config"), Listen: "127.0.0.1", Peers: m.peers, Session: m.session,
 	})
 }
 

@@ -327,12 +327,17 @@ func (r *Replica) has(p *peer, w *waiter, covers func(string) bool) bool {
 	if w.path == "" {
 		return p.clear.After(w.since)
 	}
+	return !p.owed(covers)
+}
+
+// owed tells whether the peer is still to be told, or to deal with, something of what covers is true of.
+func (p *peer) owed(covers func(string) bool) bool {
 	for _, u := range p.unacked {
 		if u.covers(covers) {
-			return false
+			return true
 		}
 	}
-	return !slices.ContainsFunc(p.out, func(o outgoing) bool { return o.covers(covers) })
+	return slices.ContainsFunc(p.out, func(o outgoing) bool { return o.covers(covers) })
 }
 
 func anyKey[V any](m map[string]V, covers func(string) bool) bool {

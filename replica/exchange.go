@@ -188,7 +188,7 @@ func (r *Replica) handleLevels(p *peer, m *syncproto.Levels) error {
 		r.askFor(p, found)
 	}
 	if found.Done {
-		p.diff = nil
+		p.diff, p.met = nil, true
 		r.lastChange = time.Now()
 	}
 	return nil
@@ -291,7 +291,7 @@ func (r *Replica) tellRoot(p *peer, now time.Time) {
 func (r *Replica) compareRoots(p *peer) {
 	root := r.tree.Root().State
 	if r.o.Mode == Send && p.seen.Covers(r.seen) {
-		p.equal = true // in all that counts
+		p.equal, p.met = true, true // in all that counts
 	}
 	if root != p.root {
 		if r.idle() && len(p.out) == 0 && len(p.unacked) == 0 {
@@ -299,7 +299,7 @@ func (r *Replica) compareRoots(p *peer) {
 		}
 		return
 	}
-	p.equal = true
+	p.equal, p.met = true, true
 	p.untaken = untaken{}
 	clear(p.theirs)
 	if len(r.incoming) == 0 {

@@ -270,6 +270,9 @@ func (r *Replica) fetched(j *fetchJob, disk index.Disk, err error) {
 		}
 	}
 	switch {
+	case in.aside != nil:
+		in.aside(j.temp, err)
+		return
 	case err == nil:
 		in.temp, in.disk, in.fetched = j.temp, disk, j.blocks
 	case errors.Is(err, syncproto.ErrGone) || errors.Is(err, context.Canceled):

@@ -31,7 +31,8 @@ type knowing struct {
 // A barrier is passed when all peers have said that what they knew when it was begun has been told.
 type barrier struct {
 	id     uint64
-	silent map[*peer]bool // who has not said so
+	silent map[*peer]bool  // who has not said so; true: it was met by then
+	heard  []merkle.NodeID // who has said so, of those that were met
 	until  time.Time
 }
 
@@ -45,7 +46,15 @@ func (r *Replica) startBarrier(g *locking.Grant) *barrier {
 		missing = missing || err != nil || !r.seen.Covers(v)
 		r.owed = r.owed.Join(v)
 	}
-	if !missing || len(r.peers) == 0 {
+	if !missing {
+		return nil
+	}
+	return r.askAll()
+}
+
+// askAll has the peers tell all they know; nil: there are none.
+func (r *Replica) askAll() *barrier {
+	if len(r.peers) == 0 {
 		return nil
 	}
 	r.barrier++
@@ -55,7 +64,7 @@ func (r *Replica) startBarrier(g *locking.Grant) *barrier {
 	}
 	r.barriers[b.id] = b
 	for _, p := range r.peers {
-		b.silent[p] = true
+		b.silent[p] = p.met
 		r.send(p, &syncproto.Barrier{ID: b.id})
 	}
 	r.wakeIn(newestTime)
@@ -68,6 +77,9 @@ func (r *Replica) handleBarrier(p *peer, m *syncproto.Barrier) error {
 		return p.tellPassed(m.ID)
 	}
 	if b := r.barriers[m.ID]; b != nil {
+		if b.silent[p] {
+			b.heard = append(b.heard, p.id)
+		}
 		delete(b.silent, p)
 	}
 	return nil

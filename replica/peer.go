@@ -69,6 +69,7 @@ type peer struct {
 	root     merkle.Hash   // the peer's, as last told
 	seen     merkle.Vector // by the peer, when it told root: all of it is in that tree
 	equal    bool          // the roots were equal once in this session
+	met      bool          // all that it had when the session began is here, or was asked for: what it has got since, it tells
 	told     rootKey       // what was last told
 	prefetch *fetchJob     // of what the peer offers; nil: nothing
 	diff     *syncproto.Diff

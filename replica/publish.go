@@ -346,13 +346,19 @@ func (r *Replica) publish(c *change, by reconcile.Author) {
 		r.agree(c.path, e, nil)
 		r.notePublished(c.path, e)
 	}
-	if len(c.data) > 0 {
-		if len(r.inline) >= maxInline {
-			clear(r.inline) // those who have not been told yet will ask
-		}
-		r.inline[c.path] = c.data
-	}
+	r.carryAlong(c.path, c.data)
 	r.log.Debug("published", "path", c.path, "kind", e.Kind.String())
+}
+
+// carryAlong has the bytes of a small file that was just published travel with its announcement.
+func (r *Replica) carryAlong(path string, data []byte) {
+	if len(data) == 0 {
+		return
+	}
+	if len(r.inline) >= maxInline {
+		clear(r.inline) // those who have not been told yet will ask
+	}
+	r.inline[path] = data
 }
 
 // stamped notes that all this node's changes up to that stamp are in the tree. It goes with agree, in one turn: at no time

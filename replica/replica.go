@@ -91,6 +91,8 @@ type Replica struct {
 	splitting sync.Mutex // held by who reads a long file on all processors
 	offers    offers
 	temporary tempNames
+	receiving chan struct{} // contents of scripts
+	questions chan struct{} // scripts for which peers are asked
 	owners    owners
 	abandoned bool // Run ended before all was written down
 
@@ -153,6 +155,7 @@ func Open(o Options) (*Replica, error) {
 		o: o, log: o.Log, place: p, root: p.root, self: p.marker.node, started: time.Now(),
 		calls: make(chan func(), 256), ended: make(chan struct{}),
 		hashJobs: make(chan []hashJob, 64), scanJobs: make(chan []hashJob, hashers()), disk: usualTurn(),
+		receiving: make(chan struct{}, maxReceiving), questions: make(chan struct{}, maxAsking),
 	}
 	r.ctx, r.stop = context.WithCancelCause(context.Background())
 	r.records = make(map[string]*record)

@@ -34,6 +34,8 @@ type incoming struct {
 	refit     bool // theirs is what is agreed already: what is here has other metadata
 	apart     bool // and shares its inode with other names, which keep it
 
+	aside func(temp string, err error) // it is in no queue: called by the loop when it was fetched, or not; nil: it is
+
 	fetching bool      // or gathered, to be put in place with its directory
 	alone    bool      // not to be gathered again
 	job      *fetchJob // the last one that fetched it

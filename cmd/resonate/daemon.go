@@ -110,9 +110,9 @@ func runDaemon(ctx context.Context, s *settings, h homes, manager *service.Manag
 	}
 	part(func() error { return n.Run(ctx) })
 	locker := lockerOf(n)
-	part(func() error { return control.Serve(ctx, ln, r, n, locker, log) })
+	part(func() error { return control.Serve(ctx, ln, r, n, locker, n.Files(), log) })
 	if scripts != nil {
-		part(func() error { return control.ServeREST(ctx, scripts, token, r, locker, log) })
+		part(func() error { return control.ServeREST(ctx, scripts, token, r, locker, n.Files(), log) })
 	}
 	part(func() error {
 		if begin != nil { // before the line of state: it may ask something

@@ -47,7 +47,9 @@ func lockFolder(t *testing.T) string {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	go func() { served <- control.Serve(ctx, ln, struct{ control.Daemon }{}, nil, locktest.New("here"), log) }()
+	go func() {
+		served <- control.Serve(ctx, ln, struct{ control.Daemon }{}, nil, locktest.New("here"), nil, log)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {

@@ -91,11 +91,14 @@ func TestALostOrCopiedLogHasNoVote(t *testing.T) {
 		n.kill("a")
 		n.open("b")
 		n.talk("b", "c", 6)
-		for _, name := range []NodeID{"b", "c"} {
-			if s := n.nodes[name].Status(); s.Leader != "" {
-				t.Errorf("copied %v: %s leads, by the vote of a log that began anew", copied, s.Leader)
+		wait(t, func() error {
+			for _, name := range []NodeID{"b", "c"} {
+				if s := n.nodes[name].Status(); s.Leader != "" { // a may not be missed yet
+					return fmt.Errorf("copied %v: %s leads, by the vote of a log that began anew", copied, s.Leader)
+				}
 			}
-		}
+			return nil
+		})
 		n.open("a")
 		l := n.leader("a", "b", "c")
 		n.vote(l, "a", "b", "c")

@@ -18,6 +18,7 @@ type Standing struct {
 	Alone      bool    // it is the only voter
 	Led        bool    // the table's leader can be reached from there
 	Lapsed     TableID // the table whose only voter this node was, until its log was lost
+	Voters     uint64  // of a voter: how many there are, as far as it knows
 }
 
 // An Action is what a node does when it has met another.
@@ -91,7 +92,7 @@ func above(winner, loser Standing) uint64 {
 }
 
 const (
-	stNode, stTable, stGeneration, stSeen, stIndex, stShared, stVoter, stAlone, stLed, stLapsed = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+	stNode, stTable, stGeneration, stSeen, stIndex, stShared, stVoter, stAlone, stLed, stLapsed, stVoters = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 
 	maxStanding = 1 << 10
 )
@@ -107,7 +108,8 @@ func (s *Standing) Encode() []byte {
 	b = appendFlag(b, stVoter, s.Voter)
 	b = appendFlag(b, stAlone, s.Alone)
 	b = appendFlag(b, stLed, s.Led)
-	return appendBytes(b, stLapsed, s.Lapsed[:])
+	b = appendBytes(b, stLapsed, s.Lapsed[:])
+	return appendNumber(b, stVoters, s.Voters)
 }
 
 // DecodeStanding reads a message from a peer. Whose it is, the caller checks.
@@ -138,6 +140,8 @@ func DecodeStanding(b []byte) (Standing, error) {
 			s.Led = f.number != 0
 		case stLapsed:
 			return setID(&s.Lapsed, f)
+		case stVoters:
+			s.Voters = f.number
 		}
 		return nil
 	})

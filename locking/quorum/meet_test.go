@@ -110,7 +110,7 @@ func TestTablesThatMeetBecomeOne(t *testing.T) {
 }
 
 func TestStandingIsReadAsWritten(t *testing.T) {
-	s := Standing{Node: "n", Table: tableOf(1), Generation: 2, Seen: 3, Index: 4, Shared: true, Voter: true, Alone: true, Led: true, Lapsed: tableOf(5)}
+	s := Standing{Node: "n", Table: tableOf(1), Generation: 2, Seen: 3, Index: 4, Shared: true, Voter: true, Alone: true, Led: true, Lapsed: tableOf(5), Voters: 3}
 	if got, err := DecodeStanding(s.Encode()); err != nil || got != s {
 		t.Errorf("got %+v, %v, want %+v", got, err, s)
 	}
@@ -121,7 +121,7 @@ func TestStandingIsReadAsWritten(t *testing.T) {
 }
 
 func FuzzDecodeStanding(f *testing.F) {
-	s := Standing{Node: "n", Table: tableOf(1), Generation: 2, Seen: 3, Index: 4, Shared: true, Lapsed: tableOf(5)}
+	s := Standing{Node: "n", Table: tableOf(1), Generation: 2, Seen: 3, Index: 4, Shared: true, Lapsed: tableOf(5), Voters: 3}
 	f.Add(s.Encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := DecodeStanding(b)

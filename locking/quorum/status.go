@@ -67,7 +67,7 @@ func (q *Quorum) Standing() Standing {
 	}
 	if i := q.current.Load(); i != nil {
 		_, leader := i.raft.LeaderWithID()
-		s.Index, s.Led = i.raft.LastIndex(), leader != ""
+		s.Index, s.Led, s.Voters = i.raft.LastIndex(), leader != "", uint64(len(votersOf(i.configuration())))
 	} else {
 		s.Alone = false // it is not known how far the log goes: nothing follows from what others know of it
 	}
