@@ -22,6 +22,7 @@ const module = "resonate"
 // imports says which of our packages may import which. Arrows point down: a package stands below all that import it.
 var imports = map[string][]string{
 	"audit":         {"merkle"},
+	"bases":         {"merkle"},
 	"bench/compare": nil,
 	"bench/far":     nil,
 	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica", "service"},
@@ -59,7 +60,7 @@ var libraries = map[string][]string{
 	"github.com/hashicorp/go-hclog":                 {"locking/quorum"},
 	"github.com/hashicorp/raft":                     {"locking/quorum"},
 	"github.com/hashicorp/raft-wal":                 {"locking/quorum"},
-	"github.com/klauspost/compress/zstd":            {"syncproto"},
+	"github.com/klauspost/compress/zstd":            {"bases", "syncproto"},
 	"github.com/pion/logging":                       {"discover"},
 	"github.com/pion/mdns/v2":                       {"discover"},
 	"github.com/zeebo/blake3":                       {"merkle"},
