@@ -28,7 +28,7 @@ var imports = map[string][]string{
 	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica", "service"},
 	"node":          {"control", "discover", "locking", "locking/desk", "members", "merkle", "replica", "syncproto/sshconn"},
 	"replica": {
-		"audit", "beneath", "control", "ignore", "index", "locking", "locking/desk", "members", "merkle", "reconcile", "syncproto",
+		"audit", "bases", "beneath", "control", "ignore", "index", "locking", "locking/desk", "members", "merkle", "reconcile", "syncproto",
 		"syncproto/sshconn", "textmerge", "watcher",
 	},
 	"reconcile":         {"merkle"},

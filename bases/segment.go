@@ -134,7 +134,9 @@ func readAt(f *os.File, offset int64, want merkle.Hash) ([]byte, error) {
 	return text, nil
 }
 
-func damaged(cause error) error { return fmt.Errorf("damaged, and as if it were not kept: %w: %w", cause, ErrAbsent) }
+func damaged(cause error) error {
+	return fmt.Errorf("damaged, and as if it were not kept: %w: %w", cause, ErrAbsent)
+}
 
 // newEncoder returns an encoder of whole texts, which has no goroutine.
 func newEncoder() *zstd.Encoder {

@@ -30,6 +30,8 @@ type machine struct {
 	home  string
 	dir   string
 	peers []string
+	tune  []func(*Options)
+	dies  bool // it may end with an error
 	log   logBuffer
 	*Node
 	end func() // ends it and waits
@@ -52,10 +54,10 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-// newMachine starts a node on a folder that holds files.
-func newMachine(t *testing.T, name string, files map[string]string) *machine {
+// newMachine starts a node on a folder that holds files, with options as tune makes them.
+func newMachine(t *testing.T, name string, files map[string]string, tune ...func(*Options)) *machine {
 	t.Helper()
-	m := &machine{t: t, name: name, home: t.TempDir()}
+	m := &machine{t: t, name: name, home: t.TempDir(), tune: tune}
 	m.dir = filepath.Join(m.home, name)
 	if err := os.Mkdir(m.dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -86,7 +88,7 @@ func (m *machine) start() {
 	go func() { done <- n.Run(ctx) }()
 	m.end = sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !m.dies {
 			m.t.Errorf("%s ended: %v", m.name, err)
 		}
 	})
@@ -99,13 +101,17 @@ func (m *machine) start() {
 }
 
 func (m *machine) open() (*Node, error) {
-	return Open(Options{
+	o := Options{
 		Folder: replica.Options{
 			Dir: m.dir, StateHome: filepath.Join(m.home, "state"), Version: "test",
 			Log: slog.New(slog.NewTextHandler(&m.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		},
 		ConfigHome: filepath.Join(m.home, "config"), Listen: "127.0.0.1", Peers: m.peers,
-	})
+	}
+	for _, f := range m.tune {
+		f(&o)
+	}
+	return Open(o)
 }
 
 func (m *machine) write(path, content string) {

@@ -33,6 +33,7 @@ import (
 type Options struct {
 	Dir            string
 	Mode           Mode
+	Policy         Policy
 	KeepOwner      bool // keep owner and group, setuid and setgid bits, and capabilities; needs root
 	Fresh          bool // begin anew: what was agreed before is forgotten, nothing is deleted
 	Version        string
@@ -110,6 +111,8 @@ type state struct {
 
 	publishing
 	gating
+	rebasing
+	keeping
 	knowing
 	applying
 	gathering
@@ -158,6 +161,8 @@ func Open(o Options) (*Replica, error) {
 	r.problems = make(map[string]*control.Problem)
 	r.refused = make(map[string]*control.Problem)
 	r.publishing.init(o.Burst)
+	r.rebasing.init()
+	r.keeping.init(p.state)
 	r.applying.init()
 	r.gathering.init()
 	r.linking.init()
@@ -319,6 +324,7 @@ func (r *Replica) turn(now time.Time) {
 	r.tendBarriers(now)
 	r.tendPermits(now)
 	r.flush(now)
+	r.tendRebases()
 	r.endPermits()
 	r.retryShelved()
 	r.closeBuilds(now)
@@ -328,6 +334,7 @@ func (r *Replica) turn(now time.Time) {
 	r.noteUnfit(now)
 	r.clearLeftovers(now)
 	r.clearShelf()
+	r.keepBases(now)
 	r.dropOldParts(now)
 	r.talk(now)
 	r.commitWhenDue(now)
@@ -430,6 +437,7 @@ func (r *Replica) giveBack() {
 	if r.audit != nil {
 		r.audit.Close()
 	}
+	r.closeBases()
 	r.place.release()
 }
 
