@@ -204,6 +204,12 @@ func TestConflictsThatAreNotMerged(t *testing.T) {
 			settled(t, a, b)
 			for _, m := range []*machine{a, b} {
 				if row.beside {
+					if row.policy == replica.Merge && row.base == text {
+						var base strings.Builder
+						if err := m.Replica().ConflictBase(t.Context(), m.beside(), &base); err != nil || base.String() != text {
+							t.Errorf("%s: what both were made of is %q, %v", m.name, base.String(), err)
+						}
+					}
 					if got := m.read(m.beside()); got != row.as {
 						t.Errorf("%s has %q beside it, want %q", m.name, got, row.as)
 					}

@@ -61,6 +61,9 @@ func (r *Replica) finish(in *incoming, e *merkle.Entry) {
 	if e.IsDir() {
 		r.endLeft(in.path)
 	}
+	if c, ok := reconcile.ParseCopy(in.path); ok && reconcile.IsCopy(in.path, e) {
+		r.noteBase(in.path, c.Path, e)
+	}
 	r.log.Debug("applied", "path", in.path, "kind", e.Kind.String())
 	if dir, _ := merkle.SplitPath(in.path); r.records[dir] != nil && r.records[dir].hint() != 0 {
 		r.hints[dir] = true

@@ -3,6 +3,8 @@ package replica
 import (
 	"bytes"
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -12,6 +14,7 @@ import (
 
 	"resonate/bases"
 	"resonate/beneath"
+	"resonate/control"
 	"resonate/index"
 	"resonate/merkle"
 	"resonate/reconcile"
@@ -97,6 +100,9 @@ func (r *Replica) dropBefore() {
 			continue
 		}
 		delete(r.branched, path)
+		if _, isCopy := reconcile.ParseCopy(path); isCopy {
+			continue // a tool of the user's may ask for it, whoever has seen the copy
+		}
 		if rec != nil && rec.before() != nil {
 			rec.setBefore(nil)
 			r.touch(path)
@@ -108,6 +114,52 @@ func (r *Replica) dropBefore() {
 func (r *Replica) baseOf(path string, theirs *merkle.Entry) *merkle.Entry {
 	before := r.record(path).before()
 	return reconcile.Base(append(before[:len(before):len(before)], r.tree.Get(path)), theirs)
+}
+
+// noteBase remembers what a conflict copy and what has the name, at path, were both made of, if that is known.
+func (r *Replica) noteBase(copyPath, path string, loser *merkle.Entry) {
+	rec, mine := r.records[copyPath], r.tree.Get(path)
+	if rec == nil || rec.before() != nil || !mine.Live() {
+		return
+	}
+	before := append(slices.Clone(r.record(path).before()), mine)
+	before = slices.DeleteFunc(before, func(e *merkle.Entry) bool { return sameOperation(e, loser) || merkle.SameContent(e, loser) })
+	if base := reconcile.Base(before, loser); base != nil {
+		rec.setBefore([]*merkle.Entry{base})
+		r.touch(copyPath)
+	}
+}
+
+// ConflictBase implements control.Resolver.
+func (r *Replica) ConflictBase(ctx context.Context, path string, w io.Writer) error {
+	c, err := r.oneConflict(ctx, path)
+	if err == nil {
+		err = oneCopy(c)
+	}
+	if err != nil {
+		return err
+	}
+	var base *merkle.Entry
+	var fresh []byte
+	if err := r.do(ctx, func() {
+		if rec := r.records[c.Copies[0].Path]; rec != nil && len(rec.before()) > 0 {
+			base = rec.before()[0]
+			fresh = r.fresh[base.Content]
+		}
+	}); err != nil {
+		return err
+	}
+	if base == nil {
+		return fmt.Errorf("what %s was made of is not known: %w", path, control.ErrNotFound)
+	}
+	text, err := r.baseText(c.Path, base, fresh)
+	if errors.Is(err, bases.ErrAbsent) {
+		return fmt.Errorf("%s: %w: %w", path, err, control.ErrNotFound)
+	}
+	if err == nil {
+		_, err = w.Write(text)
+	}
+	return err
 }
 
 // keepBases keeps what is to be kept, when nothing else is to be done.

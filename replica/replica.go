@@ -33,9 +33,9 @@ import (
 type Options struct {
 	Dir            string
 	Mode           Mode
-	Policy         Policy
-	KeepOwner      bool // keep owner and group, setuid and setgid bits, and capabilities; needs root
-	Fresh          bool // begin anew: what was agreed before is forgotten, nothing is deleted
+	Policy         Policy // what is done about conflicts
+	KeepOwner      bool   // keep owner and group, setuid and setgid bits, and capabilities; needs root
+	Fresh          bool   // begin anew: what was agreed before is forgotten, nothing is deleted
 	Version        string
 	Burst          reconcile.Burst
 	HistoryAge     time.Duration                                // how long displaced files are kept; 0: for ever

@@ -35,6 +35,7 @@ type settings struct {
 	maxRecv     size
 	discover    bool
 	mode        replica.Mode
+	conflict    replica.Policy
 	keepOwner   bool
 	fresh       bool
 	http        scriptAddress
@@ -59,6 +60,7 @@ func defineSettings(set *flag.FlagSet) *settings {
 	set.Var(&s.maxRecv, "max-recv", "receive at most this `size` a second from all peers together; 0: any")
 	set.BoolVar(&s.discover, "discover", false, "look for members on the local network by multicast DNS, and let them find this node")
 	set.TextVar(&s.mode, "mode", replica.Both, "which `way` changes go: both, send (nothing of the peers' is taken) or receive (what is changed here is held)")
+	set.TextVar(&s.conflict, "conflict", replica.Merge, "what is done about changes of one file that have not seen each other: merge (texts; others as copy), copy (both are kept) or latest (what is let out last has the name): a `policy`")
 	set.BoolVar(&s.keepOwner, "keep-owner", false, "keep owner and group, by name, setuid and setgid bits, and capabilities; needs root")
 	set.BoolVar(&s.fresh, "fresh", false, "treat the folder as a new one: what was agreed before is forgotten, nothing is deleted")
 	set.Var(&s.http, "http", "serve scripts over HTTP at this `host:port` of the loopback interface, too, with a token")
