@@ -322,6 +322,34 @@ func TestUserWritesWhileItIsMerged(t *testing.T) {
 	}
 }
 
+// TestOthersSeeOnlyWhatWasMerged has a third machine look on: it never has the change that was made last without the one before.
+func TestOthersSeeOnlyWhatWasMerged(t *testing.T) {
+	as, bs := lines(map[int]string{1: "a's"}), lines(map[int]string{8: "b's"})
+	a, b := pairOf(t, map[string]string{"f": lines(nil)})
+	c := newMachine(t, "c", nil)
+	c.joins(a)
+	allKnow(t, "a b c", a, b, c)
+	equal(t, a, b, c)
+	lockable(t, a, b, c)
+	keepBases(t, a, b)
+	b.whileOpen("f", bs, func() { a.letsOut("f", as) })
+	for _, m := range []*machine{a, b, c} {
+		m.comes("f", lines(map[int]string{1: "a's", 8: "b's"}))
+	}
+	settled(t, a, b, c)
+	for _, m := range []*machine{a, b, c} {
+		if got := m.names(); !slices.Equal(got, []string{"f"}) {
+			t.Errorf("%s has %q", m.name, got)
+		}
+	}
+	if a.kept("f", bs) || c.kept("f", bs) {
+		t.Error("others have seen what had not been merged")
+	}
+	if !b.kept("f", bs) || !a.kept("f", as) {
+		t.Error("what was written is not in the history of who wrote it")
+	}
+}
+
 // TestDeathWhileMerging has the machine that merges die at each step of it, and start again: what both have written is there, in one file, or
 // in two, or in the history.
 func TestDeathWhileMerging(t *testing.T) {
@@ -382,6 +410,9 @@ func TestDeathWhileMerging(t *testing.T) {
 				return ""
 			})
 			settled(t, a, b)
+			if strings.HasPrefix(string(label), "history.") && (!b.kept("f", bs) || !slices.Equal(b.names(), []string{"f"})) {
+				t.Errorf("what gave way to what was merged is not in the history: b has %q", b.names())
+			}
 		})
 	}
 }

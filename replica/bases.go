@@ -71,7 +71,7 @@ func (r *Replica) keepFresh(h merkle.Hash, data []byte) {
 
 // keepLater has what is agreed at path kept when there is time.
 func (r *Replica) keepLater(path string, e *merkle.Entry) {
-	if !mayBeBase(e) || r.o.Policy != Merge {
+	if !r.listing || !mayBeBase(e) { // before that it is found with all others
 		return
 	}
 	if len(r.unkept) >= keptListing {
