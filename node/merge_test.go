@@ -254,7 +254,7 @@ func TestLatestOfTwoThatWereApart(t *testing.T) {
 // TestMetadataAndContentAtOnce has one machine change a file's mode while the other changes what is in it: both come to be, whatever the
 // file holds.
 func TestMetadataAndContentAtOnce(t *testing.T) {
-	for _, base := range []string{lines(nil), "no\x00text"} {
+	for _, base := range []string{lines(nil), "no\x00text" + strings.Repeat(lines(nil), 10_000)} {
 		t.Run(fmt.Sprintf("%.2s", base), func(t *testing.T) {
 			t.Parallel()
 			a, b := pairOf(t, map[string]string{"f": base, "text": lines(nil)})

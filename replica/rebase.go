@@ -92,6 +92,8 @@ func (r *Replica) patient(in *incoming, again time.Duration, now time.Time) bool
 	wait := min(again, mergePatience-now.Sub(in.came))
 	if wait > 0 {
 		in.after = now.Add(wait)
+		r.later[in.path] = in.after
+		r.wakeIn(wait)
 	}
 	return wait > 0
 }
@@ -212,6 +214,8 @@ func (r *Replica) judgeRebase(b *rebase, mine *merkle.Entry) {
 	b.attrs = *c.attrs
 	if r.o.Policy == Latest {
 		switch {
+		case v.IsDir() || c.attrs.Kind == merkle.Dir:
+			b.outcome = plain
 		case !c.meeting || b.plan.Copy == v:
 			b.outcome = onTop
 		case v.Kind != merkle.File:
@@ -473,7 +477,13 @@ func (r *Replica) putMetadataOver(b *rebase, e *merkle.Entry) error {
 		r.recordAsFound(b.c)
 		return nil
 	}
-	return r.put(&putting{in: &incoming{path: b.c.path, theirs: e, fetched: b.c.blocks}, entry: e, metadata: true, over: b.c})
+	if err := r.put(&putting{in: &incoming{path: b.c.path, theirs: e}, entry: e, metadata: true, over: b.c}); err != nil {
+		return err
+	}
+	if !b.c.keepBlocks { // those recorded are of what was there before
+		r.setDisk(b.c.path, r.diskAt(b.c.path), b.c.blocks)
+	}
+	return nil
 }
 
 // putTheirs puts the peer's content in, and then the metadata that the change is about.
