@@ -360,12 +360,14 @@ func TestDeathWhileMerging(t *testing.T) {
 	} {
 		t.Run(string(label), func(t *testing.T) {
 			t.Parallel()
-			var armed, dead atomic.Bool
+			var armed, died atomic.Bool
 			a := newMachine(t, "a", map[string]string{"f": lines(nil)})
 			b := newMachine(t, "b", nil, func(o *Options) {
+				var dead atomic.Bool // for good: what is left of this run does not come back to life with the next
 				o.Folder.Fault = func(l beneath.Label) error {
 					if l == label && armed.Load() {
 						dead.Store(true)
+						died.Store(true)
 					}
 					if dead.Load() {
 						return errors.New("killed")
@@ -383,7 +385,7 @@ func TestDeathWhileMerging(t *testing.T) {
 				armed.Store(true)
 			})
 			eventually(t, "it dies", func() string {
-				if !dead.Load() {
+				if !died.Load() {
 					return "it lives"
 				}
 				return ""
@@ -391,7 +393,6 @@ func TestDeathWhileMerging(t *testing.T) {
 			b.dies = true
 			b.end()
 			armed.Store(false)
-			dead.Store(false)
 			b.start()
 			eventually(t, "what both have written is there", func() string {
 				there := func(want string) bool {
