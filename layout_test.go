@@ -23,12 +23,13 @@ const module = "resonate"
 // imports says which of our packages may import which. Arrows point down: a package stands below all that import it.
 var imports = map[string][]string{
 	"audit":         {"merkle"},
+	"bases":         {"merkle"},
 	"bench/compare": nil,
 	"bench/far":     nil,
 	"cmd/resonate":  {"control", "members", "node", "reconcile", "replica", "selftest", "service"},
 	"node":          {"audit", "control", "discover", "locking", "locking/desk", "members", "merkle", "replica", "syncproto/sshconn"},
 	"replica": {
-		"audit", "beneath", "control", "ignore", "index", "locking", "locking/desk", "members", "merkle", "reconcile", "syncproto",
+		"audit", "bases", "beneath", "control", "ignore", "index", "locking", "locking/desk", "members", "merkle", "reconcile", "syncproto",
 		"syncproto/sshconn", "textmerge", "watcher",
 	},
 	"reconcile":         {"merkle"},
@@ -61,7 +62,7 @@ var libraries = map[string][]string{
 	"github.com/hashicorp/go-hclog":                 {"locking/quorum"},
 	"github.com/hashicorp/raft":                     {"locking/quorum"},
 	"github.com/hashicorp/raft-wal":                 {"locking/quorum"},
-	"github.com/klauspost/compress/zstd":            {"syncproto"},
+	"github.com/klauspost/compress/zstd":            {"bases", "syncproto"},
 	"github.com/pion/logging":                       {"discover"},
 	"github.com/pion/mdns/v2":                       {"discover"},
 	"github.com/zeebo/blake3":                       {"merkle"},

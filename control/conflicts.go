@@ -23,6 +23,9 @@ type Resolver interface {
 	ConflictDiff(ctx context.Context, path string, w io.Writer) error
 	// ConflictText writes the content of the file at path, which must be a version, to w.
 	ConflictText(ctx context.Context, path string, w io.Writer) error
+	// ConflictBase writes the content that both a conflict copy, at path, and what has the name were made of to w. The error wraps
+	// ErrNotFound where it is not known.
+	ConflictBase(ctx context.Context, path string, w io.Writer) error
 	// Resolve ends a conflict in one of the three ways. What is not kept is in the history afterwards.
 	Resolve(ctx context.Context, path string, keep Keep) (Resolved, error)
 	// ResolveMerged ends a conflict with one copy: what r has, which was made of the versions that c tells of, is put at
@@ -79,6 +82,7 @@ const (
 	routeConflict      = "/v1/conflicts/show"
 	routeConflictDiff  = "/v1/conflicts/diff"
 	routeConflictText  = "/v1/conflicts/text"
+	routeConflictBase  = "/v1/conflicts/base"
 	routeResolve       = "/v1/conflicts/resolve"
 	routeResolveMerged = "/v1/conflicts/merged"
 )
@@ -91,6 +95,11 @@ func (c *Client) ConflictDiff(ctx context.Context, path string, w io.Writer) err
 // ConflictText implements [Resolver].
 func (c *Client) ConflictText(ctx context.Context, path string, w io.Writer) error {
 	return c.copyFrom(ctx, routeConflictText, path, w)
+}
+
+// ConflictBase implements [Resolver].
+func (c *Client) ConflictBase(ctx context.Context, path string, w io.Writer) error {
+	return c.copyFrom(ctx, routeConflictBase, path, w)
 }
 
 // copyFrom writes the bytes that a call answers with to w.
@@ -161,6 +170,7 @@ func resolverRoutes(s *server, mux *http.ServeMux, d Resolver) {
 	}))
 	mux.HandleFunc("GET "+routeConflictDiff, s.bytes(d.ConflictDiff))
 	mux.HandleFunc("GET "+routeConflictText, s.bytes(d.ConflictText))
+	mux.HandleFunc("GET "+routeConflictBase, s.bytes(d.ConflictBase))
 	mux.HandleFunc("POST "+routeResolveMerged, func(w http.ResponseWriter, r *http.Request) {
 		body := r.Body // before answer bounds it: it goes to the disk, not into memory
 		s.answer(func(r *http.Request) (any, error) {

@@ -36,6 +36,11 @@ func (f *fake) ConflictText(_ context.Context, path string, w io.Writer) error {
 	return f.bytes(w)
 }
 
+func (f *fake) ConflictBase(_ context.Context, path string, w io.Writer) error {
+	f.note("base %q", path)
+	return f.bytes(w)
+}
+
 // bytes writes what there is, and then fails.
 func (f *fake) bytes(w io.Writer) error {
 	for len(f.text) > 0 {
@@ -108,6 +113,7 @@ func TestConflictsErrors(t *testing.T) {
 		"conflict":       func() error { _, err := c.Conflict(ctx, "f"); return err },
 		"diff":           func() error { return c.ConflictDiff(ctx, "f", io.Discard) },
 		"text":           func() error { return c.ConflictText(ctx, "f", io.Discard) },
+		"base":           func() error { return c.ConflictBase(ctx, "f", io.Discard) },
 		"resolve":        func() error { _, err := c.Resolve(ctx, "f", KeepMine); return err },
 		"resolve merged": func() error { _, err := c.ResolveMerged(ctx, of, strings.NewReader("")); return err },
 	} {

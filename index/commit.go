@@ -74,7 +74,7 @@ func (t *table) apply(c Change) error {
 	if c.Path == "" || strings.HasPrefix(c.Path, "/") || strings.HasSuffix(c.Path, "/") || strings.Contains(c.Path, "//") {
 		return errors.New("path with an empty name")
 	}
-	if c.Record == nil || *c.Record == (Record{}) {
+	if c.Record == nil || c.Record.zero() {
 		return t.remove(c.Path)
 	}
 	dir, name := merkle.SplitPath(c.Path)

@@ -36,7 +36,18 @@ type Record struct {
 	Suspect bool          // seen differing after an unclean boot: not to be published
 	Ignored bool          // ignored when last looked at: that Disk is not so any more is no change
 	Behind  bool          // Disk is of an earlier version than Entry, which came in while the path was ignored
+	// Before is what was agreed before Entry, the oldest first, as far as others may have changed the path without having seen
+	// more: the bases of merges. At most MaxBefore.
+	Before []*merkle.Entry
 }
+
+// zero tells whether nothing is known.
+func (r *Record) zero() bool {
+	return r.Entry == nil && r.Disk == (Disk{}) && r.Hint == 0 && r.Pending == nil && !r.Suspect && !r.Ignored && !r.Behind && len(r.Before) == 0
+}
+
+// MaxBefore is how many earlier versions a record has at most.
+const MaxBefore = 4
 
 // A place is what a stored record holds besides the Record.
 type place struct {
@@ -58,6 +69,7 @@ const (
 	recordApart   = 8  // varint
 	recordIgnored = 9  // varint, 1
 	recordBehind  = 10 // varint, 1
+	recordBefore  = 11 // bytes, as recordEntry; repeated
 
 	diskKind    = 1
 	diskMode    = 2
@@ -72,7 +84,7 @@ const (
 )
 
 var (
-	recordShape = shape{types: []protowire.Type{length, length, fixed, length, varint, varint, length, varint, varint, varint}}
+	recordShape = shape{types: []protowire.Type{length, length, fixed, length, varint, varint, length, varint, varint, varint, length}, repeated: 1 << recordBefore}
 	diskShape   = shape{types: []protowire.Type{varint, varint, varint, varint, fixed, fixed, length, fixed, length, length}}
 )
 
@@ -91,7 +103,11 @@ func appendRecord(b []byte, r Record, p place) []byte {
 	b = merkle.AppendBytes(b, recordBlock, p.block.Append(scratch[:0]))
 	b = merkle.AppendUint(b, recordApart, p.apart)
 	b = appendBool(b, recordIgnored, r.Ignored)
-	return appendBool(b, recordBehind, r.Behind)
+	b = appendBool(b, recordBehind, r.Behind)
+	for _, e := range r.Before {
+		b = merkle.AppendBytes(b, recordBefore, e.Append(scratch[:0]))
+	}
+	return b
 }
 
 // decodeRecord reads the Record part of what appendRecord wrote. It keeps no reference to b.
@@ -138,6 +154,12 @@ func (r *Record) set(f merkle.Field) (err error) {
 		err = setBool(&r.Ignored, f.Uint)
 	case recordBehind:
 		err = setBool(&r.Behind, f.Uint)
+	case recordBefore:
+		var e *merkle.Entry
+		if e, err = merkle.DecodeEntry(f.Bytes); err == nil && len(r.Before) == MaxBefore {
+			err = fmt.Errorf("more than %d earlier versions: %w", MaxBefore, merkle.ErrFormat)
+		}
+		r.Before = append(r.Before, e)
 	}
 	return err
 }

@@ -31,6 +31,8 @@ type machine struct {
 	home  string
 	dir   string
 	peers []string
+	tune  []func(*Options)
+	dies  bool // it may end with an error
 	log   logBuffer
 
 	session time.Duration
@@ -69,6 +71,9 @@ func newMachine(t testing.TB, name string, files map[string]string, tune ...func
 	return m
 }
 
+// tuned has a machine run with options as tune makes them.
+func tuned(tune ...func(*Options)) func(*machine) { return func(m *machine) { m.tune = tune } }
+
 // prepareMachine is newMachine, but for the start.
 func prepareMachine(t testing.TB, name string, files map[string]string) *machine {
 	t.Helper()
@@ -105,7 +110,7 @@ func (m *machine) start() {
 	go func() { done <- n.Run(ctx) }()
 	m.end = sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !m.dies {
 			m.t.Errorf("%s ended: %v", m.name, err)
 		}
 	})
@@ -118,14 +123,18 @@ func (m *machine) start() {
 }
 
 func (m *machine) open() (*Node, error) {
-	return Open(Options{
+	o := Options{
 		Folder: replica.Options{
 			Dir: m.dir, StateHome: filepath.Join(m.home, "state"), Version: "test",
 			Log:   slog.New(slog.NewTextHandler(&m.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			Fault: m.fault,
 		},
 		ConfigHome: filepath.Join(m.home, "config"), Listen: "127.0.0.1", Peers: m.peers, Session: m.session,
-	})
+	}
+	for _, f := range m.tune {
+		f(&o)
+	}
+	return Open(o)
 }
 
 func (m *machine) write(path, content string) {

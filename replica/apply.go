@@ -61,6 +61,9 @@ func (r *Replica) finish(in *incoming, e *merkle.Entry) {
 	if e.IsDir() {
 		r.endLeft(in.path)
 	}
+	if c, ok := reconcile.ParseCopy(in.path); ok && reconcile.IsCopy(in.path, e) {
+		r.noteBase(in.path, c.Path, e)
+	}
 	r.log.Debug("applied", "path", in.path, "kind", e.Kind.String())
 	if dir, _ := merkle.SplitPath(in.path); r.records[dir] != nil && r.records[dir].hint() != 0 {
 		r.hints[dir] = true
@@ -151,6 +154,7 @@ type putting struct {
 	copyPath string        // where the displaced goes as a conflict copy; "": to the history
 	copy     *merkle.Entry // what is to be agreed there
 	metadata bool          // content stays, whatever the temporary file of in holds
+	over     *change       // what stands there, where that is not what is recorded: it is part of the entry
 }
 
 // put brings the disk from what is recorded at the path to what the entry says, and the record with it.
@@ -162,6 +166,9 @@ func (r *Replica) put(p *putting) error {
 	}
 	if p.in.reinstate || r.held[path] != nil {
 		have = r.diskNow(path)
+	}
+	if p.over != nil {
+		have = p.over.disk
 	}
 	switch {
 	case e.Kind == merkle.Tombstone && have.Kind == 0:
@@ -216,6 +223,9 @@ func (r *Replica) sameOnDisk(p *putting, have index.Disk) bool {
 	if h := r.held[p.in.path]; h != nil {
 		return r.holdsContent(p.in.path, p.entry)
 	}
+	if p.over != nil {
+		return p.over.attrs.Content == p.entry.Content
+	}
 	return !p.in.reinstate && !p.in.absent && !p.in.apart && mine != nil && have.Kind == p.entry.Kind && merkle.SameContent(mine, p.entry)
 }
 
@@ -236,6 +246,9 @@ func (r *Replica) intend(p *putting, temp string, disk index.Disk) error {
 	i := index.Intent{Path: p.in.path, Entry: p.entry, Disk: disk, Hint: p.in.hint, Temp: temp, Kept: p.copyPath}
 	if mine := r.tree.Get(p.in.path); mine != nil {
 		i.Old = mine.Content
+	}
+	if p.over != nil {
+		i.Old = p.over.attrs.Content
 	}
 	if len(p.in.fetched) <= maxIntentBlocks {
 		i.Blocks = p.in.fetched

@@ -36,6 +36,9 @@ func (r *Replica) refusesUnder(p *permit, now time.Time) bool {
 		}
 		if c := r.changes[path]; c == nil {
 			touched = true
+		} else if c.meeting {
+			r.unmet(c)
+			touched = true
 		} else if r.tree.Get(path).Live() && r.setAside(c, b) {
 			touched = true
 		} else {

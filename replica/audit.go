@@ -177,6 +177,7 @@ func (r *Replica) noteOperation(op *operation, from *peer) {
 
 // noteConflict notes that loser is kept beside the path at which a peer's version was not seen by this node's, nor the other way round.
 func (r *Replica) noteConflict(in *incoming, copyPath string, loser *merkle.Entry) {
+	r.noteBase(copyPath, in.path, loser)
 	rec := recordOf(in.path, loser)
 	rec.Kind, rec.Other = audit.Conflict, copyPath
 	if from := in.teller(); from != nil {

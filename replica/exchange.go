@@ -388,6 +388,7 @@ func (r *Replica) raiseHorizon(h merkle.Vector) {
 		r.commit.due = time.Now().Add(time.Second)
 	}
 	r.dropTombstones()
+	r.dropBefore()
 }
 
 // dropTombstones drops what lies at or below the horizon. Whatever brings one back, such as a crash between two commits,

@@ -275,6 +275,7 @@ func (r *Replica) fetched(j *fetchJob, disk index.Disk, err error) {
 		return
 	case err == nil:
 		in.temp, in.disk, in.fetched = j.temp, disk, j.blocks
+		r.keepFresh(j.entry.Content, j.data)
 	case errors.Is(err, syncproto.ErrGone) || errors.Is(err, context.Canceled):
 		in.tries++
 		in.after = time.Now().Add(min(20*time.Millisecond<<min(in.tries, 7), 2*time.Second)) // it has another version by now, and will tell

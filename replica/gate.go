@@ -141,6 +141,9 @@ func (r *Replica) awaitsLock(path string) bool {
 func (r *Replica) cleared(found []*change, now time.Time) (out []*change, token merkle.Token, uses []locking.Scope) {
 	state := r.lockState(now)
 	if state == lockless {
+		for _, c := range found {
+			r.endRebase(c.path)
+		}
 		return found, token, nil
 	}
 	var need []*change
@@ -150,6 +153,10 @@ func (r *Replica) cleared(found []*change, now time.Time) (out []*change, token 
 			continue
 		}
 		t, used, ok := r.lockFor(c.path)
+		if ok && r.rebaseFirst(c, t, used, now) {
+			r.changes[c.path] = c
+			continue
+		}
 		if ok {
 			out, token = append(out, c), later(token, t)
 			if used {
@@ -158,6 +165,7 @@ func (r *Replica) cleared(found []*change, now time.Time) (out []*change, token 
 			continue
 		}
 		r.changes[c.path] = c
+		r.endRebase(c.path) // a version that comes before the lock is to be looked at, too
 		if state == lockable && !r.awaitsLock(c.path) {
 			need = append(need, c)
 		}
@@ -177,7 +185,7 @@ func later(t merkle.Token, u merkle.Token) merkle.Token {
 
 // needsLock tells whether a change is one at all, and made by somebody here.
 func (r *Replica) needsLock(c *change) bool {
-	return !c.implied && (r.unseenHere(c) || reconcile.Publish(r.tree.Get(c.path), c.attrs, reconcile.Author{Node: r.self, Stamp: 1}) != nil)
+	return !c.implied && (c.meeting || r.unseenHere(c) || reconcile.Publish(r.tree.Get(c.path), c.attrs, reconcile.Author{Node: r.self, Stamp: 1}) != nil)
 }
 
 // lockFor returns the token under which path may be changed; used tells that it is in use from now on.
@@ -351,7 +359,7 @@ func (r *Replica) tendPermits(now time.Time) {
 // endPermits lets go of what was had for changes that have been let out by now.
 func (r *Replica) endPermits() {
 	for _, p := range slices.Clone(r.permits) {
-		if p.ready() {
+		if p.ready() && !r.rebasingUnder(p) {
 			r.endUses(p.scopes)
 			r.dropPermit(p)
 		}

@@ -194,6 +194,10 @@ func (r *Replica) relocateMarks(path, there string) {
 		delete(r.left, path)
 		r.left[there] = true
 	}
+	if r.branched[path] {
+		delete(r.branched, path)
+		r.branched[there] = true
+	}
 }
 
 // handleMove does what a peer did: one rename(2) for all of it.

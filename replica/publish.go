@@ -31,6 +31,8 @@ type change struct {
 	reading    int     // of a new directory: how many files in it are being read, for which it waits
 	read       int     // how many ever were
 	under      *change // of the directory that it is in, where that has changed, too
+	meeting    bool    // nothing has changed: what is agreed here meets a peer's version, and that is seen to under a lock
+	rebase     *rebase // what it is about to become, with a peer's version; nil: what it is
 }
 
 // hashState is that of a file being read.
@@ -317,6 +319,9 @@ func (r *Replica) publish(c *change, by reconcile.Author) {
 		return
 	}
 	r.completed(c)
+	if r.publishRebased(c, by) {
+		return
+	}
 	agreed := r.tree.Get(c.path)
 	unseen := r.unseenHere(c)
 	if unseen {
@@ -340,6 +345,8 @@ func (r *Replica) publish(c *change, by reconcile.Author) {
 		return
 	}
 	r.stamped(by)
+	r.noteBefore(c.path, agreed, e)
+	r.keepFresh(e.Content, c.data)
 	if c.told {
 		r.agreeUntold(c.path, e)
 	} else {
@@ -402,6 +409,7 @@ func (r *Replica) agreeUntold(path string, e *merkle.Entry) {
 	r.lastChange = time.Now()
 	delete(r.inline, path)
 	r.noteContent(path, e)
+	r.keepLater(path, e)
 }
 
 // suspect decides over a change that the first scan after an unclean boot has found: what a crash of the machine left

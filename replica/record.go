@@ -26,6 +26,7 @@ type rare struct {
 	refused, owner string
 	hint           int64            // a directory's mtime as announced
 	blocks         merkle.BlockList // of a file; nil where the list lies in the index
+	before         []*merkle.Entry  // as in index.Record
 }
 
 // spareRecords are made at a time: 4 KiB, so that what stays for long does not lie scattered among what does not.
@@ -46,6 +47,7 @@ func (rec *record) load(from index.Record) {
 	rec.suspect, rec.ignored, rec.behind = from.Suspect, from.Ignored, from.Behind
 	rec.setDisk(from.Disk)
 	rec.setHint(from.Hint)
+	rec.setBefore(from.Before)
 }
 
 // disk returns what the path looks like on disk.
@@ -86,6 +88,15 @@ func (rec *record) setBlocks(list merkle.BlockList) {
 	rec.setMore(more)
 }
 
+// before returns what was agreed before, as index.Record has it.
+func (rec *record) before() []*merkle.Entry { return rec.more().before }
+
+func (rec *record) setBefore(list []*merkle.Entry) {
+	more := rec.more()
+	more.before = list
+	rec.setMore(more)
+}
+
 func (rec *record) more() rare {
 	if rec.rare == nil {
 		return rare{}
@@ -95,7 +106,7 @@ func (rec *record) more() rare {
 
 func (rec *record) setMore(more rare) {
 	switch {
-	case more.xattrHash.IsZero() && more.refused == "" && more.owner == "" && more.hint == 0 && more.blocks == nil:
+	case more.xattrHash.IsZero() && more.refused == "" && more.owner == "" && more.hint == 0 && more.blocks == nil && more.before == nil:
 		rec.rare = nil
 	case rec.rare == nil:
 		rec.rare = &more

@@ -147,6 +147,9 @@ func (r *Replica) loadRecord(path string, rec index.Record) {
 	r.records[path] = known
 	r.worked++
 	r.tellRefused(path, rec.Disk)
+	if len(rec.Before) > 0 {
+		r.branched[path] = true
+	}
 	if rec.Entry != nil {
 		r.tree.Put(path, rec.Entry)
 		noteLink(r.linked, path, rec.Entry)
@@ -298,7 +301,7 @@ func (r *Replica) toIndex(path string) index.Change {
 		if rec == nil {
 			rec = &record{}
 		}
-		c.Record = &index.Record{Entry: e, Disk: rec.disk(), Hint: rec.hint(), Suspect: rec.suspect, Ignored: rec.ignored, Behind: rec.behind}
+		c.Record = &index.Record{Entry: e, Disk: rec.disk(), Hint: rec.hint(), Suspect: rec.suspect, Ignored: rec.ignored, Behind: rec.behind, Before: rec.before()}
 		c.Blocks = rec.blocks()
 		c.KeepBlocks = rec.blocks() == nil && e.Live() && e.Kind == merkle.File && e.Size > 0
 	}

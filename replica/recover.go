@@ -254,7 +254,7 @@ func (r *Replica) recoverTemp(i index.Intent, before index.Disk) error {
 	switch {
 	case i.Disk.Inode != 0 && info.Inode == i.Disk.Inode:
 		return r.root.Remove("recover.remove", i.Temp)
-	case before.Kind != 0 && !sameDisk(before, info):
+	case before.Kind != 0 && !sameDisk(before, info) && !r.displaces(i):
 		if r.root.Move("recover.back", i.Temp, i.Path) == nil {
 			return nil
 		}
@@ -268,6 +268,17 @@ func (r *Replica) recoverTemp(i index.Intent, before index.Disk) error {
 		}
 	}
 	return r.keep(i.Temp, i.Path)
+}
+
+// displaces tells whether the temporary file of an intent holds what was to be displaced, which was not in the index yet: a change
+// that what came in is made of.
+func (r *Replica) displaces(i index.Intent) bool {
+	mine := r.tree.Get(i.Path)
+	if i.Old.IsZero() || mine.Live() && mine.Content == i.Old {
+		return false
+	}
+	hash, _, err := r.contentOf(i.Temp, nil)
+	return err == nil && hash == i.Old
 }
 
 // clearTemporary removes what never held anybody's content, or holds what is in the tree; the rest goes to the history

@@ -34,9 +34,10 @@ type Options struct {
 	Dir            string
 	Mode           Mode
 	Partition      Partition
-	Witness        bool // Dir is nobody's: this node takes part without files, and Mode is Send
-	KeepOwner      bool // keep owner and group, setuid and setgid bits, and capabilities; needs root
-	Fresh          bool // begin anew: what was agreed before is forgotten, nothing is deleted
+	Witness        bool   // Dir is nobody's: this node takes part without files, and Mode is Send
+	Policy         Policy // what is done about conflicts
+	KeepOwner      bool   // keep owner and group, setuid and setgid bits, and capabilities; needs root
+	Fresh          bool   // begin anew: what was agreed before is forgotten, nothing is deleted
 	Version        string
 	Burst          reconcile.Burst
 	HistoryAge     time.Duration                                // how long displaced files are kept; 0: for ever
@@ -114,6 +115,8 @@ type state struct {
 
 	publishing
 	gating
+	rebasing
+	keeping
 	knowing
 	applying
 	gathering
@@ -166,6 +169,8 @@ func Open(o Options) (*Replica, error) {
 	r.problems = make(map[string]*control.Problem)
 	r.refused = make(map[string]*control.Problem)
 	r.publishing.init(o.Burst)
+	r.rebasing.init()
+	r.keeping.init(p.state)
 	r.applying.init()
 	r.gathering.init()
 	r.linking.init()
@@ -327,6 +332,7 @@ func (r *Replica) turn(now time.Time) {
 	r.tendBarriers(now)
 	r.tendPermits(now)
 	r.flush(now)
+	r.tendRebases()
 	r.endPermits()
 	r.retryShelved()
 	r.closeBuilds(now)
@@ -336,6 +342,7 @@ func (r *Replica) turn(now time.Time) {
 	r.noteUnfit(now)
 	r.clearLeftovers(now)
 	r.clearShelf()
+	r.keepBases(now)
 	r.dropOldParts(now)
 	r.talk(now)
 	r.commitWhenDue(now)
@@ -438,6 +445,7 @@ func (r *Replica) giveBack() {
 	if r.audit != nil {
 		r.audit.Close()
 	}
+	r.closeBases()
 	r.place.release()
 }
 

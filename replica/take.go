@@ -33,6 +33,7 @@ type incoming struct {
 	reinstate bool // theirs is what is agreed already: what was held here is undone
 	refit     bool // theirs is what is agreed already: what is here has other metadata
 	apart     bool // and shares its inode with other names, which keep it
+	unmerged  bool // it was looked at under a lock, or there is none: it meets what is here as versions meet
 
 	aside func(temp string, err error) // it is in no queue: called by the loop when it was fetched, or not; nil: it is
 
@@ -370,6 +371,9 @@ func (r *Replica) step(in *incoming) error {
 	}
 	if path, ok := r.awaits(in, mine); ok {
 		return waitError{path}
+	}
+	if r.meets(in, mine, plan, time.Now()) {
+		return waitError{in.path}
 	}
 	if gathered, err := r.gathers(in, mine, plan); gathered || err != nil {
 		return err

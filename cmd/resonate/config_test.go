@@ -49,7 +49,7 @@ hold = "5/1%"
 
 func TestWhatIsWrongWithAConfiguration(t *testing.T) {
 	rows := []struct{ name, text, want string }{
-		{"unknown key", "dir = \"/d\"\nprot = 1", "/x.toml:2: prot: there is no such key: want one of dir, discover, history-age,"},
+		{"unknown key", "dir = \"/d\"\nprot = 1", "/x.toml:2: prot: there is no such key: want one of conflict, dir, discover, history-age,"},
 		{"a typo in the name", "history_age = \"7d\"", "/x.toml:1: history_age: there is no such key"},
 		{"number in quotes", "port = \"7\"", "/x.toml:1: port: want a number, without quotes"},
 		{"fraction", "port = 7.5", "/x.toml:1: port: invalid value \"7.5\": want a number from 0 to 65535"},
@@ -105,7 +105,7 @@ func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
 func TestSettingsAreReadBackAsWritten(t *testing.T) {
 	given := map[string]string{
 		"dir": "/a \"b\"\\c\n\tü\x7f", "port": "0", "listen": "fe80::1", "peer": "a:1,[::1]:2", "hold": "off", "history-age": "1h30m",
-		"history-size": "1234567891", "session": "1m30s", "keep-owner": "true", "log-level": "WARN", "log-json": "true",
+		"history-size": "1234567891", "session": "1m30s", "conflict": "latest", "keep-owner": "true", "log-level": "WARN", "log-json": "true",
 	}
 	s := newSettings()
 	s.set.VisitAll(func(f *flag.Flag) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -78,7 +79,13 @@ func mergeFilesIn(dir, path string) mergeFiles {
 
 // fetchInto writes the versions of a conflict to files. The merged one begins as mine.
 func (q conflictCall) fetchInto(ctx context.Context, files mergeFiles, one control.Conflict) error {
-	if err := os.WriteFile(files.base, nil, 0o600); err != nil {
+	var base bytes.Buffer // it is small: it was kept in memory, or is of a text that can be compared
+	if err := q.client.ConflictBase(ctx, one.Copies[0].Path, &base); errors.Is(err, control.ErrNotFound) {
+		base.Reset()
+	} else if err != nil {
+		return err
+	}
+	if err := os.WriteFile(files.base, base.Bytes(), 0o600); err != nil {
 		return err
 	}
 	for _, f := range []struct{ name, path string }{
