@@ -69,6 +69,7 @@ func trio(t *testing.T, tune ...func(*machine)) []*machine {
 
 // TestOneCreates has twenty puts of one new path race through three machines: one succeeds, the others are told which.
 func TestOneCreates(t *testing.T) {
+	t.Parallel()
 	ms := trio(t)
 	for round := range 5 {
 		path := fmt.Sprintf("new %d/f", round)
@@ -113,6 +114,7 @@ func TestOneCreates(t *testing.T) {
 
 // TestCountingByCompareAndSwap has six count in one file, through three machines: no count is lost.
 func TestCountingByCompareAndSwap(t *testing.T) {
+	t.Parallel()
 	ms := trio(t)
 	if _, created, err := ms[0].put(control.FilePut{Path: "n", Absent: true}, "0"); err != nil || !created {
 		t.Fatalf("create: %v, %v", created, err)
@@ -155,6 +157,7 @@ func TestCountingByCompareAndSwap(t *testing.T) {
 // TestPutOfANodeThatDies has a put fail that the others do not have yet. Then a machine ends between having the lock and putting its content
 // in place: the next one's turn comes when its session is over. Then another goes, and the last one has no majority: it writes nothing.
 func TestPutOfANodeThatDies(t *testing.T) {
+	t.Parallel()
 	died := make(chan struct{})
 	var stuck, dies atomic.Bool
 	ms := trio(t, func(m *machine) {
@@ -226,6 +229,7 @@ func TestPutOfANodeThatDies(t *testing.T) {
 
 // TestPutMeetsTheUser has scripts put over what a user has written a moment before: only who wants that succeeds, and it is in the history.
 func TestPutMeetsTheUser(t *testing.T) {
+	t.Parallel()
 	a := newMachine(t, "a", map[string]string{"f": "old", "mode": "old"})
 	if err := os.Chmod(filepath.Join(a.dir, "mode"), 0o640); err != nil {
 		t.Fatal(err)
@@ -284,6 +288,7 @@ func (m *machine) comesToBe(path, want string) {
 
 // TestPutRefuses has a script name paths at which nothing can be put.
 func TestPutRefuses(t *testing.T) {
+	t.Parallel()
 	a := newMachine(t, "a", map[string]string{"f": "f", ".resonateignore": "*.o\n"})
 	if err := errors.Join(os.MkdirAll(filepath.Join(a.dir, "dir", "below"), 0o755), os.Symlink("f", filepath.Join(a.dir, "link"))); err != nil {
 		t.Fatal(err)
@@ -317,6 +322,7 @@ func TestPutRefuses(t *testing.T) {
 
 // TestGetOfWhatIsNotHere asks a machine for what it ignores, and for what it has not heard of yet.
 func TestGetOfWhatIsNotHere(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("0123456789abcdef", 1<<16)
 	a := newMachine(t, "a", nil)
 	b := newMachine(t, "b", nil)

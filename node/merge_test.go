@@ -112,6 +112,7 @@ func (m *machine) whileOpen(path, content string, meanwhile func()) {
 // TestChangesOfOneTextAreMerged has two machines change different lines of one file at once, connected and not: what comes of it is one
 // file with both changes, no copy, and what each has written is in a history.
 func TestChangesOfOneTextAreMerged(t *testing.T) {
+	t.Parallel()
 	base, as, bs := lines(nil), lines(map[int]string{1: "a's"}), lines(map[int]string{8: "b's"})
 	both := lines(map[int]string{1: "a's", 8: "b's"})
 	for _, row := range []struct {
@@ -179,6 +180,7 @@ func follows(p replica.Policy) func(*Options) { return func(o *Options) { o.Fold
 // TestConflictsThatAreNotMerged has two machines change one file at once in ways that cannot be merged, or are not to be: what was let out
 // last keeps the name, the other is kept beside it, once, or in the history.
 func TestConflictsThatAreNotMerged(t *testing.T) {
+	t.Parallel()
 	text := lines(nil)
 	for _, row := range []struct {
 		name         string
@@ -230,6 +232,7 @@ func TestConflictsThatAreNotMerged(t *testing.T) {
 // TestLatestOfTwoThatWereApart has two machines that were apart follow the policy latest: one of the versions keeps the name, the other is in a
 // history.
 func TestLatestOfTwoThatWereApart(t *testing.T) {
+	t.Parallel()
 	a, b := pairOf(t, map[string]string{"f": "base"}, follows(replica.Latest))
 	b.end()
 	b.write("f", "b's")
@@ -254,6 +257,7 @@ func TestLatestOfTwoThatWereApart(t *testing.T) {
 // TestMetadataAndContentAtOnce has one machine change a file's mode while the other changes what is in it: both come to be, whatever the
 // file holds.
 func TestMetadataAndContentAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, base := range []string{lines(nil), "no\x00text" + strings.Repeat(lines(nil), 10_000)} {
 		t.Run(fmt.Sprintf("%.2s", base), func(t *testing.T) {
 			t.Parallel()
@@ -288,6 +292,7 @@ func TestMetadataAndContentAtOnce(t *testing.T) {
 // TestUserWritesWhileItIsMerged has a user write once more in the instant before what was merged goes in: that is merged in its turn, and
 // nothing is lost.
 func TestUserWritesWhileItIsMerged(t *testing.T) {
+	t.Parallel()
 	a := newMachine(t, "a", map[string]string{"f": lines(nil)})
 	var b *machine
 	var once sync.Once
@@ -324,6 +329,7 @@ func TestUserWritesWhileItIsMerged(t *testing.T) {
 
 // TestOthersSeeOnlyWhatWasMerged has a third machine look on: it never has the change that was made last without the one before.
 func TestOthersSeeOnlyWhatWasMerged(t *testing.T) {
+	t.Parallel()
 	as, bs := lines(map[int]string{1: "a's"}), lines(map[int]string{8: "b's"})
 	a, b := pairOf(t, map[string]string{"f": lines(nil)})
 	c := newMachine(t, "c", nil)
@@ -353,6 +359,7 @@ func TestOthersSeeOnlyWhatWasMerged(t *testing.T) {
 // TestDeathWhileMerging has the machine that merges die at each step of it, and start again: what both have written is there, in one file, or
 // in two, or in the history.
 func TestDeathWhileMerging(t *testing.T) {
+	t.Parallel()
 	as, bs := lines(map[int]string{1: "a's"}), lines(map[int]string{8: "b's"})
 	both := lines(map[int]string{1: "a's", 8: "b's"})
 	for _, label := range []beneath.Label{

@@ -67,6 +67,7 @@ func lockable(t testing.TB, ms ...*machine) {
 // TestChangesCarryTokens has two machines change one file by turns: each change is made under a lock, with a higher token than the
 // one before, without any conflict.
 func TestChangesCarryTokens(t *testing.T) {
+	t.Parallel()
 	a, b := newMachine(t, "a", map[string]string{"f": "base"}), newMachine(t, "b", nil)
 	b.joins(a)
 	allKnow(t, "a b", a, b)
@@ -101,6 +102,7 @@ func TestChangesCarryTokens(t *testing.T) {
 // TestBothEditTheSameFiles has two machines edit the same files within the same moments: nothing is lost, no content is kept twice, and all is
 // equal in the end.
 func TestBothEditTheSameFiles(t *testing.T) {
+	t.Parallel()
 	const count = 200
 	files := make(map[string]string)
 	for i := range count {
@@ -170,6 +172,7 @@ func (m *machine) comes(path, want string) {
 // TestLockedElsewhere has one machine change what another has locked: an edit is set aside, a deletion and a new mode are undone, what is
 // new waits. The user is told who holds what.
 func TestLockedElsewhere(t *testing.T) {
+	t.Parallel()
 	a, b := newMachine(t, "a", map[string]string{"f": "base", "gone": "kept", "mode": "mode"}), newMachine(t, "b", nil)
 	if err := os.Mkdir(filepath.Join(a.dir, "dir"), 0o755); err != nil {
 		t.Fatal(err)
@@ -238,6 +241,7 @@ func TestLockedElsewhere(t *testing.T) {
 
 // TestLockBringsTheNewest has a machine lock what another has just changed: when it has the lock, it has the change.
 func TestLockBringsTheNewest(t *testing.T) {
+	t.Parallel()
 	a, b := newMachine(t, "a", map[string]string{"f": "base"}), newMachine(t, "b", nil)
 	b.joins(a)
 	allKnow(t, "a b", a, b)
@@ -269,6 +273,7 @@ func TestLockBringsTheNewest(t *testing.T) {
 
 // TestMovesAreLocked has a machine rename a directory while another edits in it: nothing is lost.
 func TestMovesAreLocked(t *testing.T) {
+	t.Parallel()
 	a, b := newMachine(t, "a", nil), newMachine(t, "b", nil)
 	for i := range 20 {
 		if err := os.MkdirAll(filepath.Join(a.dir, "d"), 0o755); err != nil {
@@ -298,6 +303,7 @@ func TestMovesAreLocked(t *testing.T) {
 // TestBatch has a machine change many files under a lock that asks for a batch: no other sees any before it is let go, and then all come as
 // one operation.
 func TestBatch(t *testing.T) {
+	t.Parallel()
 	a, b := newMachine(t, "a", map[string]string{"f": "f"}), newMachine(t, "b", nil)
 	for _, dir := range []string{"d", "e"} {
 		if err := os.Mkdir(filepath.Join(a.dir, dir), 0o755); err != nil {
@@ -336,6 +342,7 @@ func TestBatch(t *testing.T) {
 // TestManyWritersOnThreeMachines has programs on three machines write the same files again and again: all is equal in the end, each file has
 // what somebody wrote, and then nothing is said any more.
 func TestManyWritersOnThreeMachines(t *testing.T) {
+	t.Parallel()
 	const files, writers, rounds = 10, 3, 15
 	content := make(map[string]string)
 	for i := range files {
