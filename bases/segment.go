@@ -1,11 +1,9 @@
 package bases
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -79,23 +77,19 @@ func scan(name string, each func(head)) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	r := bufio.NewReaderSize(f, 64<<10)
 	begin := make([]byte, len(magic))
-	if _, err := io.ReadFull(r, begin); err != nil || string(begin) != magic {
+	if _, err := f.ReadAt(begin, 0); err != nil || string(begin) != magic {
 		return 0, nil
 	}
 	size = int64(len(magic))
 	var b [headSize]byte
-	for {
-		if _, err := io.ReadFull(r, b[:]); err != nil {
+	for { // the texts themselves are not read: a start is to cost what there is of them, not their size
+		if _, err := f.ReadAt(b[:], size); err != nil {
 			return size, nil
 		}
 		h, ok := headOf(b[:])
 		end := size + headSize + int64(h.packed)
 		if !ok || end > info.Size() || end > 1<<32-1 {
-			return size, nil
-		}
-		if _, err := r.Discard(int(h.packed)); err != nil {
 			return size, nil
 		}
 		h.offset = size

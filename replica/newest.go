@@ -31,8 +31,8 @@ type knowing struct {
 // A barrier is passed when all peers have said that what they knew when it was begun has been told.
 type barrier struct {
 	id     uint64
-	silent map[*peer]bool  // who has not said so; true: it was met by then
-	heard  []merkle.NodeID // who has said so, of those that were met
+	silent map[*peer]bool  // who has not said so; true: it was asked
+	heard  []merkle.NodeID // who has said so
 	until  time.Time
 }
 
@@ -64,11 +64,22 @@ func (r *Replica) askAll() *barrier {
 	}
 	r.barriers[b.id] = b
 	for _, p := range r.peers {
-		b.silent[p] = p.met
-		r.send(p, &syncproto.Barrier{ID: b.id})
+		b.silent[p] = false
 	}
+	r.askMet(b)
 	r.wakeIn(newestTime)
 	return b
+}
+
+// askMet asks those who have not been: when it is known of a peer what it had when its session began, and not before, for of that it tells
+// nothing by itself.
+func (r *Replica) askMet(b *barrier) {
+	for p, asked := range b.silent {
+		if !asked && p.met {
+			b.silent[p] = true
+			r.send(p, &syncproto.Barrier{ID: b.id})
+		}
+	}
 }
 
 // handleBarrier answers a peer that asks to be told all, or takes in its answer.
@@ -79,8 +90,8 @@ func (r *Replica) handleBarrier(p *peer, m *syncproto.Barrier) error {
 	if b := r.barriers[m.ID]; b != nil {
 		if b.silent[p] {
 			b.heard = append(b.heard, p.id)
+			delete(b.silent, p)
 		}
-		delete(b.silent, p)
 	}
 	return nil
 }
@@ -93,6 +104,7 @@ func (r *Replica) tendBarriers(now time.Time) {
 				delete(b.silent, p)
 			}
 		}
+		r.askMet(b)
 		if b.passed() {
 			delete(r.barriers, id)
 		} else {

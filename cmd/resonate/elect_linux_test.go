@@ -67,13 +67,16 @@ func (h *helper) wait(t testing.TB, most time.Duration) int {
 }
 
 // stopped returns nil when the process is stopped: see proc_pid_stat(5).
-func (h *helper) stopped() error {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", h.Process.Pid))
+func (h *helper) stopped() error { return stopped(h.Process.Pid) }
+
+// stopped returns nil when a process has been stopped.
+func stopped(pid int) error {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return err
 	}
 	if _, state, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(state, "T") {
-		return fmt.Errorf("process %d runs on: %s", h.Process.Pid, stat)
+		return fmt.Errorf("process %d runs on: %s", pid, stat)
 	}
 	return nil
 }
