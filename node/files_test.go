@@ -198,9 +198,12 @@ func TestPutOfANodeThatDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	var changed *control.ChangedError
-	if v, _, err := c.put(control.FilePut{Path: "meanwhile", Absent: true}, "c's"); !errors.As(err, &changed) {
-		t.Errorf("when it was resumed: got %+v, %v", v, err)
-	}
+	eventually(t, "when it was resumed", func() string { // its session may have to come back first
+		if v, _, err := c.put(control.FilePut{Path: "meanwhile", Absent: true}, "c's"); !errors.As(err, &changed) {
+			return fmt.Sprintf("got %+v, %v", v, err)
+		}
+		return ""
+	})
 
 	dies.Store(true)
 	if v, _, err := c.put(control.FilePut{Path: "f", Absent: true}, "c's"); err == nil {

@@ -434,6 +434,9 @@ func (r *Replica) putRebased(b *rebase, by reconcile.Author) error {
 		r.look(c.path, false)
 		return errChangedHere
 	}
+	if r.hashing[c.path] != nil { // what is being read was found before, and would undo what is put in place now
+		return errChangedHere
+	}
 	attrs := b.attrs
 	e := reconcile.Rebase(mine, in.theirs, &attrs, by)
 	switch b.outcome {

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -14,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"resonate/control"
 	"resonate/control/locktest"
@@ -28,6 +31,22 @@ func TestMain(m *testing.M) {
 		return
 	}
 	os.Exit(m.Run())
+}
+
+// strike sends a signal. One that stops a process takes effect when one of its threads has been on a processor: that is waited for, where the
+// system tells (proc_pid_stat(5)).
+func strike(p *os.Process, s syscall.Signal) error {
+	err := p.Signal(s)
+	for end := time.Now().Add(20 * time.Second); err == nil && s == syscall.SIGSTOP; time.Sleep(time.Millisecond) {
+		stat, readErr := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid))
+		if readErr != nil || strings.Contains(string(stat), ") T ") {
+			break
+		}
+		if time.Now().After(end) {
+			err = errors.New("it does not stop")
+		}
+	}
+	return err
 }
 
 // lockFolder is a folder whose node has locks.
@@ -88,7 +107,7 @@ func start(t *testing.T, s syscall.Signal) *race {
 		r.mu.Lock()
 		once.Do(func() {
 			first := req.URL.Query().Get("client")
-			if err := r.cmds[first].Process.Signal(s); err != nil {
+			if err := strike(r.cmds[first].Process, s); err != nil {
 				t.Error(err)
 			}
 			r.had <- first
