@@ -229,7 +229,7 @@ func (r *Replica) admitMove(from, to string, now time.Time) (token merkle.Token,
 		t, used, ok := r.lockOf(s, from)
 		if !ok {
 			r.endUses(uses)
-			if r.awaitsLock(from) || len(r.permits) >= maxPermits {
+			if r.awaitsLock(from) || r.crowded() {
 				r.lookForMove(to)
 			} else {
 				r.ask(&permit{scopes: scopes, paths: map[string]bool{from: true}, moved: to}, now)
@@ -267,7 +267,7 @@ func (r *Replica) askLocks(need []*change, now time.Time) {
 		return
 	}
 	pending := slices.ContainsFunc(r.permits, func(p *permit) bool { return p.grant == nil })
-	if wait := lockGather - now.Sub(r.asked); (pending || r.denied) && wait > 0 || len(r.permits) >= maxPermits {
+	if wait := lockGather - now.Sub(r.asked); (pending || r.denied) && wait > 0 || r.crowded() {
 		r.wakeIn(max(wait, time.Millisecond))
 		return
 	}
@@ -277,6 +277,17 @@ func (r *Replica) askLocks(need []*change, now time.Time) {
 		p.scopes = append(p.scopes, onePath(c.path))
 	}
 	r.askSorted(p, now)
+}
+
+// crowded tells whether as many requests are under way as may be. Those that wait for the end of somebody's lock hold up no others.
+func (r *Replica) crowded() bool {
+	n := 0
+	for _, p := range r.permits {
+		if !p.parked {
+			n++
+		}
+	}
+	return n >= maxPermits
 }
 
 // askSorted asks for p, or for the tree around its scopes where they are many.
