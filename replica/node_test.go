@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -292,7 +293,7 @@ func readTree(t testing.TB, dir string) tree {
 	t.Helper()
 	tr := tree{}
 	err := filepath.WalkDir(dir, func(full string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // it has gone, or is something else, by now
 			return nil
 		}
 		if err != nil {

@@ -257,9 +257,9 @@ func (r *Replica) advanceRebase(b *rebase, now time.Time) {
 	case r.mergers < maxMerges:
 		r.mergers++
 		b.merging = true
-		fresh := r.fresh[b.base.Content]
+		fresh, temp := r.fresh[b.base.Content], in.temp // which may be handed on meanwhile: then it is not found, or is not what it was
 		r.workers.Go(func() {
-			m, err := r.mergeTexts(b, fresh)
+			m, err := r.mergeTexts(b, fresh, temp)
 			r.post(func() { r.textsMerged(b, m, err) })
 		})
 	}
@@ -275,8 +275,8 @@ type mergedText struct {
 	theirs []byte // what the peer's version holds
 }
 
-// mergeTexts merges what stands at a path with a peer's version of it, beside the loop.
-func (r *Replica) mergeTexts(b *rebase, fresh []byte) (m mergedText, err error) {
+// mergeTexts merges what stands at a path with a peer's version of it, which is in a temporary file, beside the loop.
+func (r *Replica) mergeTexts(b *rebase, fresh []byte, theirs string) (m mergedText, err error) {
 	path, v := b.c.path, b.in.theirs
 	base, err := r.baseText(path, b.base, fresh)
 	if err != nil {
@@ -286,7 +286,7 @@ func (r *Replica) mergeTexts(b *rebase, fresh []byte) (m mergedText, err error) 
 	if err != nil {
 		return m, err
 	}
-	other, err := r.readText(b.in.temp, v.Content, v.Size)
+	other, err := r.readText(theirs, v.Content, v.Size)
 	if err != nil {
 		return m, err
 	}
