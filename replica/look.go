@@ -83,6 +83,9 @@ func (r *Replica) look(path string, scan bool) {
 	if dir, name := merkle.SplitPath(path); name == ignore.Name {
 		r.refreshRules(dir)
 	}
+	if p := r.movingTo(path); p != nil && path != p.moved {
+		p.skipped = true // also what is gone: of that nothing is known under its new name yet
+	}
 	info, err := r.root.Lstat(path)
 	switch {
 	case absent(err):
@@ -117,8 +120,7 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 	if rec != nil && rec.inode != info.Inode {
 		r.lookBeyond(path)
 	}
-	if p := r.movingTo(path); p != nil {
-		p.skipped = p.skipped || path != p.moved
+	if r.movingTo(path) != nil {
 		return // it is looked at again
 	}
 	if r.movedTo(path, info) {

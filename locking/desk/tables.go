@@ -161,7 +161,7 @@ func (d *Desk) meets(m meeting) {
 			err = d.quorum.Raise(ctx, v.Raise)
 			cancel()
 		} else {
-			err = d.quorum.Saw(max(m.theirs.Generation, m.theirs.Seen))
+			err = d.quorum.Saw(max(m.theirs.Generation, m.theirs.Seen, v.Raise)) // and who leads is told, and raises it above
 		}
 	}
 	if err != nil && d.ctx.Err() == nil {
