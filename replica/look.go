@@ -120,8 +120,9 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 	if rec != nil && rec.inode != info.Inode {
 		r.lookBeyond(path)
 	}
-	if r.movingTo(path) != nil {
-		return // it is looked at again
+	if p := r.movingTo(path); p != nil {
+		p.skipped = p.skipped || path != p.moved // a scan comes here, too
+		return                                   // it is looked at again
 	}
 	if r.movedTo(path, info) {
 		return // as well
