@@ -46,9 +46,9 @@ func (r *Replica) refusesUnder(p *permit, now time.Time) bool {
 		}
 	}
 	if !touched && len(fresh) == 0 { // it stands in the way of more than what is needed
-		return r.splitMove(p) || r.narrow(p, now)
+		return r.narrow(p, now)
 	}
-	if len(fresh) == len(p.paths) && p.moved == "" {
+	if len(fresh) == len(p.paths) {
 		r.park(p, b)
 		return true
 	}
@@ -62,20 +62,6 @@ func (r *Replica) refusesUnder(p *permit, now time.Time) bool {
 		r.park(parked, b)
 		r.askSorted(parked, now)
 	}
-	return true
-}
-
-// splitMove gives up letting a move out as one: what went and what came are looked at one by one.
-func (r *Replica) splitMove(p *permit) bool {
-	if p.moved == "" {
-		return false
-	}
-	for path := range p.paths {
-		if c := r.changes[path]; c != nil {
-			delete(r.gone, r.diskAt(path).Inode)
-		}
-	}
-	r.cancelPermit(p)
 	return true
 }
 

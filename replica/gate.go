@@ -34,22 +34,19 @@ type gating struct {
 	batches  map[locking.RequestID]locking.Scope // in which changes gather until their lock is let go
 	asked    time.Time                           // when a lock was last asked for
 	denied   bool                                // and was not had
-	moves    map[string]bool                     // where something came to that may have been moved: to be looked at again
 	cutOff   bool                                // changes wait until locks are to be had, however long that takes
 }
 
 // A permit is a lock that changes wait for.
 type permit struct {
-	id      locking.RequestID
-	scopes  []locking.Scope
-	paths   map[string]bool // of the changes
-	moved   string          // where what stood at the one path was moved to; "": nowhere
-	skipped bool            // something below moved was not looked at
-	since   time.Time
-	heard   bool           // it is in the table
-	over    bool           // nobody waits for it any more
-	block   *locking.Claim // what it was last told to wait for
-	parked  bool           // that is another node's explicit lock: until it is over
+	id     locking.RequestID
+	scopes []locking.Scope
+	paths  map[string]bool // of the changes
+	since  time.Time
+	heard  bool           // it is in the table
+	over   bool           // nobody waits for it any more
+	block  *locking.Claim // what it was last told to wait for
+	parked bool           // that is another node's explicit lock: until it is over
 
 	grant  *locking.Grant // nil: not yet
 	newest *barrier       // nil: all is here
@@ -59,11 +56,7 @@ type permit struct {
 func (p *permit) ready() bool { return p.grant != nil && p.newest.passed() }
 
 // covers tells whether a change of path waits for p.
-func (p *permit) covers(path string) bool {
-	return p.paths[path] || p.moved != "" && slices.ContainsFunc(p.scopes, func(s locking.Scope) bool {
-		return s.Covers(locking.Scope{Kind: locking.OnePath, Path: path})
-	})
-}
+func (p *permit) covers(path string) bool { return p.paths[path] }
 
 // granted tells whether s lies in what was granted.
 func (p *permit) granted(s locking.Scope) bool {
@@ -93,7 +86,7 @@ const (
 func (r *Replica) lockState(now time.Time) lockState {
 	r.cutOff = false
 	switch {
-	case r.locks == nil, !r.sharesLocks():
+	case r.locks == nil, !r.o.LockChanges, !r.sharesLocks():
 		return lockless
 	case r.locks.Sure() && !r.lockFree.After(now):
 		r.unsure = time.Time{}
@@ -116,7 +109,7 @@ func (r *Replica) lockState(now time.Time) lockState {
 
 // lockWords tells the user where no lock is to be had, and what follows; "" where they are.
 func (r *Replica) lockWords() string {
-	if r.locks == nil || !r.sharesLocks() || r.locks.Sure() {
+	if r.locks == nil || !r.o.LockChanges || !r.sharesLocks() || r.locks.Sure() {
 		return ""
 	}
 	text := "none is granted: no majority of those who vote on them can be reached; "
@@ -214,26 +207,16 @@ func (r *Replica) endUses(uses []locking.Scope) {
 	}
 }
 
-// admitMove is cleared, for the move of all that is agreed at a path. Where it returns false, the move is looked at again when its lock is had.
+// admitMove is cleared, for the move of all that is agreed at a path. Where it returns false, the move is let out in parts, each of which asks for
+// its lock.
 func (r *Replica) admitMove(from, to string, now time.Time) (token merkle.Token, uses []locking.Scope, ok bool) {
-	switch r.lockState(now) {
-	case lockless:
-		return token, nil, true
-	case lockLater:
-		r.lookForMove(to)
-		return token, nil, false
+	if state := r.lockState(now); state != lockable {
+		return token, nil, state == lockless
 	}
-	scopes := []locking.Scope{{Kind: locking.Tree, Path: from}, {Kind: locking.Tree, Path: to}}
-	slices.SortFunc(scopes, locking.Scope.Compare)
-	for _, s := range scopes {
+	for _, s := range []locking.Scope{{Kind: locking.Tree, Path: from}, {Kind: locking.Tree, Path: to}} {
 		t, used, ok := r.lockOf(s, from)
 		if !ok {
 			r.endUses(uses)
-			if r.awaitsLock(from) || r.crowded() {
-				r.lookForMove(to)
-			} else {
-				r.ask(&permit{scopes: scopes, paths: map[string]bool{from: true}, moved: to}, now)
-			}
 			return token, nil, false
 		}
 		if token = later(token, t); used {
@@ -241,24 +224,6 @@ func (r *Replica) admitMove(from, to string, now time.Time) (token merkle.Token,
 		}
 	}
 	return token, uses, true
-}
-
-// lookForMove has path looked at again, soon.
-func (r *Replica) lookForMove(path string) {
-	if r.moves == nil {
-		r.moves = make(map[string]bool)
-	}
-	r.moves[path] = true
-	r.wakeIn(lockGather)
-}
-
-// movingTo returns the move that waits for its lock and brings what stands at path; nil: there is none.
-func (r *Replica) movingTo(path string) *permit {
-	i := slices.IndexFunc(r.permits, func(p *permit) bool { return p.moved != "" && !p.ready() && below(p.moved)(path) })
-	if i < 0 {
-		return nil
-	}
-	return r.permits[i]
 }
 
 // askLocks asks for the locks of changes, all of them with one request.
@@ -315,9 +280,6 @@ func (r *Replica) ask(p *permit, now time.Time) {
 		r.log.Debug("no lock can be asked for: changes go out without", "cause", err)
 		r.lockFree = now.Add(lockPatience)
 		r.wakeIn(0)
-		if p.moved != "" {
-			r.lookForMove(p.moved)
-		}
 		return
 	}
 	r.permits = append(r.permits, p)
@@ -346,15 +308,8 @@ func (r *Replica) lockTold(p *permit, a desk.Asked) {
 
 // tendPermits goes on with permits: before changes are let out.
 func (r *Replica) tendPermits(now time.Time) {
-	moves := r.moves
-	r.moves = nil
-	for path := range moves {
-		r.look(path, false)
-	}
 	for _, p := range slices.Clone(r.permits) {
 		switch waited := now.Sub(p.since); {
-		case p.ready() && p.moved != "":
-			r.look(p.moved, false)
 		case p.grant != nil, p.heard && r.refusesUnder(p, now):
 		case p.heard && waited >= lockAgain, !r.locks.Sure() && waited >= lockPatience:
 			r.cancelPermit(p)
@@ -389,12 +344,6 @@ func (r *Replica) cancelPermit(p *permit) {
 // dropPermit forgets p. Its changes ask anew, if they are still there.
 func (r *Replica) dropPermit(p *permit) {
 	r.permits = slices.DeleteFunc(r.permits, func(o *permit) bool { return o == p })
-	if p.moved != "" && p.grant == nil {
-		defer r.look(p.moved, false)
-	}
-	if p.skipped {
-		defer r.startScan(p.moved, false)
-	}
 	for path := range p.paths {
 		if p.parked {
 			r.problem(path, "", "")

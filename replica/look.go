@@ -83,9 +83,6 @@ func (r *Replica) look(path string, scan bool) {
 	if dir, name := merkle.SplitPath(path); name == ignore.Name {
 		r.refreshRules(dir)
 	}
-	if p := r.movingTo(path); p != nil && path != p.moved {
-		p.skipped = true // also what is gone: of that nothing is known under its new name yet
-	}
 	info, err := r.root.Lstat(path)
 	switch {
 	case absent(err):
@@ -120,13 +117,7 @@ func (r *Replica) found(path string, info beneath.Info, scan bool) {
 	if rec != nil && rec.inode != info.Inode {
 		r.lookBeyond(path)
 	}
-	if p := r.movingTo(path); p != nil {
-		p.skipped = p.skipped || path != p.moved // a scan comes here, too
-		return                                   // it is looked at again
-	}
-	if r.movedTo(path, info) {
-		return // as well
-	}
+	r.movedTo(path, info)
 	switch info.Kind {
 	case beneath.Dir:
 		if !scan && !r.timedHere(path, info) {

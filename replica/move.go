@@ -60,20 +60,20 @@ func (r *Replica) expand(p *peer, seq uint64) {
 }
 
 // movedTo finds out whether what stands at path, where nothing is known, is what went from another path: by its inode. If so,
-// the move is published, without looking at what lies below: that is looked at by itself. It returns true if the move waits for its lock.
-func (r *Replica) movedTo(path string, info beneath.Info) bool {
+// the move is published, without looking at what lies below: that is looked at by itself.
+func (r *Replica) movedTo(path string, info beneath.Info) {
 	from, ok := r.gone[info.Inode]
 	if !ok {
-		return false
+		return
 	}
 	now, err := r.root.Lstat(path) // info may be late, and what has happened since may have been seen already
 	if err != nil || !r.movable(from, path, now) {
-		return false
+		return
 	}
 	r.letOut(func(c *change) bool { return c.attrs != nil && !r.guards(c) }) // the directory to which it went may be among them
 	token, uses, ok := r.admitMove(from, path, time.Now())
 	if !ok {
-		return true
+		return
 	}
 	defer r.endUses(uses)
 	by, err := r.author()
@@ -83,7 +83,7 @@ func (r *Replica) movedTo(path string, info beneath.Info) bool {
 	}
 	if err != nil { // what went and what came is published one by one, when that can be
 		r.log.Debug("a move is published in parts", "from", from, "to", path, "cause", err)
-		return false
+		return
 	}
 	op := &operation{from: from, to: path, state: r.tree.State(from), stood: r.tree.State(path), by: by}
 	covers := below(from)
@@ -97,7 +97,6 @@ func (r *Replica) movedTo(path string, info beneath.Info) bool {
 	r.tellAll(op, nil)
 	r.noteOperation(op, nil)
 	r.log.Debug("published a move", "from", from, "to", path)
-	return false
 }
 
 // movable tells whether info, found at to, is what was agreed and on disk at from, and gone from there.
