@@ -24,7 +24,7 @@ func startLockers(t *testing.T, count, voters int, args ...string) []*daemon {
 		d.start(envLocks + "=" + clusterLocks)
 	}
 	lead := 0
-	c.until(30*time.Second, func() error {
+	c.until(90*time.Second, func() error {
 		leaders := 0
 		for i, d := range c.daemons {
 			q, err := d.client.Quorum(t.Context())
