@@ -156,12 +156,8 @@ func (d *Desk) meets(m meeting) {
 			err = nil // its leader raises it when it hears of this node's (see review), and tells
 		}
 	case quorum.Stay:
-		if mine.leads && v.Raise > 0 {
-			ctx, cancel := context.WithTimeout(d.ctx, maxProposing)
-			err = d.quorum.Raise(ctx, v.Raise)
-			cancel()
-		} else {
-			err = d.quorum.Saw(max(m.theirs.Generation, m.theirs.Seen, v.Raise)) // and who leads is told, and raises it above
+		if err = d.quorum.Note(m.theirs.Standing); err == nil && mine.leads && v.Raise > 0 { // else who leads is told, and raises it
+			err = d.raise(v.Raise)
 		}
 	}
 	if err != nil && d.ctx.Err() == nil {
@@ -170,6 +166,21 @@ func (d *Desk) meets(m meeting) {
 	if d.quorum.Standing() != before { // else the two would tell each other the same for ever
 		d.standsOtherwise()
 	}
+}
+
+// raiseAbove raises the table above those that this node, which leads, has heard of: it may have heard before it led.
+func (d *Desk) raiseAbove() error {
+	own := d.quorum.Standing()
+	if v := quorum.Meet(own, own); v.Raise > 0 {
+		return d.raise(v.Raise)
+	}
+	return nil
+}
+
+func (d *Desk) raise(generation uint64) error {
+	ctx, cancel := context.WithTimeout(d.ctx, maxProposing)
+	defer cancel()
+	return d.quorum.Raise(ctx, generation)
 }
 
 // review goes on with meetings that have not made one table of two, founds one where there is none, and, where this node leads, sees to
@@ -200,6 +211,10 @@ func (d *Desk) review() {
 		return
 	}
 	if !s.Leading {
+		return
+	}
+	if err := d.raiseAbove(); err != nil {
+		d.log.Debug("the lock table cannot be raised yet", "cause", err)
 		return
 	}
 	want := quorum.Voters(nameOf(d.c.Node), s.Voters, d.members(), 0)

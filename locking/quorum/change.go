@@ -12,8 +12,7 @@ import (
 func (q *Quorum) Found() error {
 	return q.change(func(r *record) error {
 		q.drop()
-		r.table, r.lapsed = newID(), TableID{}
-		r.generation = max(r.seen, r.generation) + 1
+		r.enter(newID(), r.highest()+1)
 		r.log, r.founded, r.alone = newID(), true, true
 		return nil
 	}, nil)
@@ -27,7 +26,7 @@ func (q *Quorum) Follow(table TableID, generation uint64) error {
 		return fmt.Errorf("follow table %s of generation %d: %w", table, generation, ErrFormat)
 	}
 	low := func(r *record) error {
-		if seen := max(r.seen, r.generation); generation <= seen && seen > 0 {
+		if seen := r.highest(); generation <= seen && seen > 0 {
 			return fmt.Errorf("follow table %s of generation %d: %w: %d", table, generation, ErrRaise, seen)
 		}
 		return nil
@@ -35,10 +34,10 @@ func (q *Quorum) Follow(table TableID, generation uint64) error {
 	q.mu.Lock()
 	same, early := q.record.table == table, low(q.record)
 	q.mu.Unlock()
-	switch {
-	case same:
-		return q.Saw(generation)
-	case early != nil: // what runs here goes on meanwhile: others may wait for its leader, too
+	if same {
+		return nil
+	}
+	if early != nil { // what runs here goes on meanwhile: others may wait for its leader, too
 		return early
 	}
 	return q.change(func(r *record) error {
@@ -46,7 +45,8 @@ func (q *Quorum) Follow(table TableID, generation uint64) error {
 			return err
 		}
 		q.drop()
-		r.table, r.generation, r.lapsed, r.shared = table, generation, TableID{}, true
+		r.enter(table, generation)
+		r.shared = true
 		r.marks = make(map[NodeID]known)
 		return nil
 	}, nil)
@@ -69,8 +69,8 @@ func (q *Quorum) TakeOver() error {
 	}
 	// The record goes first: a log that only this node votes in must not be of the table that the others have.
 	return q.change(func(r *record) error {
-		r.table, r.generation, r.shared = newID(), max(r.seen, r.generation)+1, true
-		r.alone, r.founded = true, true
+		r.enter(newID(), r.highest()+1)
+		r.shared, r.alone, r.founded = true, true, true
 		return nil
 	}, q.recover)
 }
@@ -134,20 +134,34 @@ func (q *Quorum) Share() error {
 	return nil
 }
 
-// Saw notes a generation that this node has seen, of whatever table: a table that it founds later comes above.
-func (q *Quorum) Saw(generation uint64) error {
-	if generation >= maxGeneration {
-		return fmt.Errorf("note generation %d: %w", generation, ErrFormat)
+// Note notes what generations another node knows of: of this node's table, which a client hears of in no other way; and of others, above
+// which who leads the table raises it (see Meet), and above which one that is founded here later comes.
+func (q *Quorum) Note(theirs Standing) error {
+	if highest := max(theirs.Generation, theirs.Seen); highest >= maxGeneration {
+		return fmt.Errorf("note generation %d: %w", highest, ErrFormat)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	before := q.record.seen
-	if generation <= before {
+	r := q.record
+	if theirs.Table != r.table || r.table == (TableID{}) {
+		return q.raise(&r.seen, max(theirs.Generation, theirs.Seen))
+	}
+	if err := q.raise(&r.generation, theirs.Generation); err != nil {
+		return err
+	}
+	return q.raise(&r.seen, theirs.Seen)
+}
+
+// raise raises a number of the record, on disk as well. The caller holds the mutex.
+func (q *Quorum) raise(number *uint64, to uint64) error {
+	before := *number
+	if to <= before {
 		return nil
 	}
-	q.record.seen = generation
+	*number = to
 	if err := q.save(); err != nil {
-		q.record.seen = before
+		*number = before
+		q.raisedTo.Store(q.record.generation)
 		return err
 	}
 	return nil

@@ -291,7 +291,7 @@ func TestATableDissolves(t *testing.T) {
 	}
 
 	// What a client has seen is not forgotten.
-	if err := b.Saw(7); err != nil {
+	if err := b.Note(Standing{Table: newID(), Generation: 7}); err != nil {
 		t.Fatal(err)
 	}
 	n.kill("b")

@@ -11,7 +11,7 @@ type Standing struct {
 	Node       NodeID
 	Table      TableID // zero: none
 	Generation uint64  // of the table
-	Seen       uint64  // the highest of any
+	Seen       uint64  // the highest of any other
 	Index      uint64  // how far this node knows the table's log
 	Shared     bool    // others have used the table
 	Voter      bool
@@ -58,17 +58,15 @@ func Meet(mine, theirs Standing) Verdict {
 	case mine.Table == TableID{}:
 		return follow(mine, theirs, "the other has a lock table")
 	case theirs.Table == TableID{}:
-		return Verdict{Raise: above(mine, theirs)}
+		return Verdict{Raise: over(mine, theirs)}
 	case mine.Table == theirs.Table && mine.Alone && theirs.Index > mine.Index:
 		return Verdict{Do: Found, Why: fmt.Sprintf("node %s knows entry %d of the log, and this node, the only voter, has %d: its log is an old copy", theirs.Node, theirs.Index, mine.Index)}
-	case mine.Table == theirs.Table && theirs.Seen > mine.Generation: // it has met a table that this one's leader has not
-		return Verdict{Raise: theirs.Seen + 1}
-	case mine.Table == theirs.Table:
-		return Verdict{}
+	case mine.Table == theirs.Table: // they may know of another that this one's leader has not met
+		return Verdict{Raise: above(mine.Generation, max(mine.Seen, theirs.Seen))}
 	case before(theirs, mine):
 		return follow(mine, theirs, "its lock table comes before this one's")
 	}
-	return Verdict{Raise: above(mine, theirs)}
+	return Verdict{Raise: over(mine, theirs)}
 }
 
 // before tells whether a's table is kept where a and b meet.
@@ -80,12 +78,16 @@ func before(a, b Standing) bool {
 }
 
 func follow(mine, theirs Standing, why string) Verdict {
-	return Verdict{Do: Follow, Why: why, Raise: above(theirs, mine)}
+	return Verdict{Do: Follow, Why: why, Raise: over(theirs, mine)}
 }
 
-// above returns the generation that winner's table needs to be above all that loser has seen.
-func above(winner, loser Standing) uint64 {
-	if seen := max(loser.Seen, loser.Generation); winner.Generation <= seen && seen > 0 {
+// over returns the generation that winner's table needs to be above all that loser has seen, 0: it is.
+func over(winner, loser Standing) uint64 {
+	return above(winner.Generation, max(loser.Seen, loser.Generation))
+}
+
+func above(generation, seen uint64) uint64 {
+	if generation <= seen && seen > 0 {
 		return seen + 1
 	}
 	return 0

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -12,7 +13,7 @@ func tableOf(b byte) TableID { return TableID{b} }
 func TestMeet(t *testing.T) {
 	none := func(node NodeID) Standing { return Standing{Node: node} }
 	lone := func(node NodeID, table byte, generation uint64) Standing {
-		return Standing{Node: node, Table: tableOf(table), Generation: generation, Seen: generation, Voter: true, Alone: true, Led: true}
+		return Standing{Node: node, Table: tableOf(table), Generation: generation, Voter: true, Alone: true, Led: true}
 	}
 	shared := func(s Standing) Standing { s.Shared = true; return s }
 	client := func(s Standing) Standing { s.Shared, s.Voter, s.Alone = true, false, false; return s }
@@ -32,9 +33,9 @@ func TestMeet(t *testing.T) {
 		{"the same table", lone("a", 1, 1), client(lone("b", 1, 1)), Stay, Stay, 0},
 		{"one that was taken over, and who was away", client(lone("a", 1, 4)), shared(lone("b", 2, 5)), Follow, Stay, 0},
 		{"a founder that lost its log, and its client", Standing{Node: "a", Lapsed: tableOf(1), Seen: 3, Shared: true},
-			Standing{Node: "b", Table: tableOf(1), Generation: 3, Seen: 3, Shared: true}, Found, Stay, 0},
+			Standing{Node: "b", Table: tableOf(1), Generation: 3, Shared: true}, Found, Stay, 0},
 		{"the same, but others have taken it up", Standing{Node: "a", Lapsed: tableOf(1), Seen: 3, Shared: true},
-			Standing{Node: "b", Table: tableOf(1), Generation: 4, Seen: 4, Shared: true, Led: true}, Follow, Stay, 0},
+			Standing{Node: "b", Table: tableOf(1), Generation: 4, Shared: true, Led: true}, Follow, Stay, 0},
 	} {
 		for _, turn := range []bool{false, true} {
 			a, b, doesA, doesB := row.a, row.b, row.doesA, row.doesB
@@ -57,56 +58,94 @@ func TestMeet(t *testing.T) {
 	}
 }
 
-// However tables meet, in the end all nodes are in one, and nobody followed one of a generation that it had seen.
+// However tables meet, in the end all nodes are in one, nobody followed one of a generation that it had seen, and nothing changes any more:
+// each time that a table is raised, whoever holds a lock loses it.
 func TestTablesThatMeetBecomeOne(t *testing.T) {
 	for seed := range uint64(300) {
-		random := rand.New(rand.NewPCG(seed, 1))
-		nodes := make([]Standing, 2+random.IntN(6))
-		for i := range nodes {
-			nodes[i] = Standing{Node: NodeID(fmt.Sprint("n", i))}
-			if random.IntN(3) > 0 {
-				g := uint64(1 + random.IntN(3))
-				nodes[i].Table, nodes[i].Generation, nodes[i].Seen, nodes[i].Shared = tableOf(byte(1+random.IntN(4))), g, g+uint64(random.IntN(2)), random.IntN(3) == 0
+		w := newMeetings(seed)
+		w.meet(500)
+		for _, n := range w.nodes[1:] {
+			if n.Table != w.nodes[0].Table {
+				t.Fatalf("seed %d: %+v and %+v are not in one table", seed, w.nodes[0], n)
 			}
 		}
-		next := byte(100)
-		act := func(mine, theirs *Standing) {
-			before := *mine
-			v := Meet(*mine, *theirs)
-			if g := v.Raise; v.Do == Stay && g > 0 { // whoever leads it raises it, and all who are in it hear that
-				for i := range nodes {
-					if nodes[i].Table == before.Table {
-						nodes[i].Generation, nodes[i].Seen = max(nodes[i].Generation, g), max(nodes[i].Seen, g)
-					}
-				}
-			}
-			switch v.Do {
-			case Found:
-				mine.Table, mine.Generation = tableOf(next), max(mine.Seen, mine.Generation)+1
-				mine.Seen = mine.Generation
-				next++
-			case Follow:
-				if theirs.Generation <= max(before.Seen, before.Generation) && before.Seen+before.Generation > 0 {
-					return // ErrRaise: later
-				}
-				mine.Table, mine.Generation, mine.Shared = theirs.Table, theirs.Generation, true
-				theirs.Shared = true
-				mine.Seen = max(mine.Seen, theirs.Generation)
-			}
-		}
-		for range 400 {
-			i, j := random.IntN(len(nodes)), random.IntN(len(nodes))
-			if i != j {
-				act(&nodes[i], &nodes[j])
-				act(&nodes[j], &nodes[i])
-			}
-		}
-		for _, n := range nodes[1:] {
-			if n.Table != nodes[0].Table {
-				t.Fatalf("seed %d: %+v and %+v are not in one table", seed, nodes[0], n)
-			}
+		before := slices.Clone(w.nodes)
+		w.meet(500)
+		if !slices.Equal(w.nodes, before) {
+			t.Fatalf("seed %d: nodes that are in one table do not come to rest: before %+v, then %+v", seed, before, w.nodes)
 		}
 	}
+}
+
+// meetings is some nodes, each with what its record would say, of which the first with a table leads it.
+type meetings struct {
+	*rand.Rand
+	nodes []Standing
+	next  byte
+}
+
+func newMeetings(seed uint64) *meetings {
+	w := &meetings{Rand: rand.New(rand.NewPCG(seed, 1)), next: 100}
+	w.nodes = make([]Standing, 2+w.IntN(6))
+	for i := range w.nodes {
+		n := &w.nodes[i]
+		n.Node = NodeID(fmt.Sprint("n", i))
+		if w.IntN(3) > 0 {
+			n.Table, n.Generation, n.Seen, n.Shared = tableOf(byte(1+w.IntN(4))), uint64(1+w.IntN(3)), uint64(w.IntN(5)), w.IntN(3) == 0
+		}
+	}
+	return w
+}
+
+// meet has nodes tell each other of their tables, in any order, some of it late.
+func (w *meetings) meet(times int) {
+	type told struct {
+		to     int
+		theirs Standing
+	}
+	var late []told
+	for range times {
+		i, j := w.IntN(len(w.nodes)), w.IntN(len(w.nodes))
+		if i != j {
+			late = append(late, told{i, w.nodes[j]})
+		}
+		for len(late) > w.IntN(4) {
+			k := w.IntN(len(late))
+			w.hears(late[k].to, late[k].theirs)
+			late = slices.Delete(late, k, k+1)
+		}
+	}
+	for _, l := range late {
+		w.hears(l.to, l.theirs)
+	}
+}
+
+// hears does what a node does that is told of another's table.
+func (w *meetings) hears(i int, theirs Standing) {
+	mine := &w.nodes[i]
+	v := Meet(*mine, theirs)
+	r := &record{table: mine.Table, generation: mine.Generation, seen: mine.Seen}
+	switch v.Do {
+	case Found:
+		w.next++
+		r.enter(tableOf(w.next), r.highest()+1)
+	case Follow:
+		if theirs.Generation <= r.highest() && r.highest() > 0 {
+			return // ErrRaise: later
+		}
+		r.enter(theirs.Table, theirs.Generation)
+		mine.Shared = true
+	case Stay:
+		if theirs.Table == mine.Table {
+			r.generation, r.seen = max(r.generation, theirs.Generation), max(r.seen, theirs.Seen)
+		} else {
+			r.seen = max(r.seen, theirs.Generation, theirs.Seen)
+		}
+		if first := slices.IndexFunc(w.nodes, func(n Standing) bool { return n.Table == mine.Table }); first == i {
+			r.generation = max(r.generation, v.Raise)
+		}
+	}
+	mine.Table, mine.Generation, mine.Seen = r.table, r.generation, r.seen
 }
 
 func TestStandingIsReadAsWritten(t *testing.T) {

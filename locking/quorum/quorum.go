@@ -159,7 +159,6 @@ func (q *Quorum) drop() {
 
 func (q *Quorum) save() error {
 	r := q.record
-	r.seen = max(r.seen, r.generation)
 	if i := q.current.Load(); i != nil {
 		r.marks = i.transport.marks()
 	}

@@ -62,7 +62,7 @@ func (q *Quorum) Standing() Standing {
 	defer q.mu.Unlock()
 	r := q.record
 	s := Standing{
-		Node: q.config.Node, Table: r.table, Generation: r.generation, Seen: max(r.seen, r.generation), Shared: r.shared,
+		Node: q.config.Node, Table: r.table, Generation: r.generation, Seen: r.seen, Shared: r.shared,
 		Voter: r.log != LogID{}, Alone: r.alone, Lapsed: r.lapsed,
 	}
 	if i := q.current.Load(); i != nil {

@@ -40,7 +40,7 @@ const maxGeneration = 1 << 48
 type record struct {
 	table      TableID
 	generation uint64 // of the table: the highest that this node knows of
-	seen       uint64 // the highest of any table that this node knows of
+	seen       uint64 // the highest of any other table that this node knows of
 	log        LogID  // zero: this node has no log, it is a client of the table
 	founded    bool   // the log was begun here, not by a leader elsewhere
 	alone      bool   // this node was the only voter, by what it last knew
@@ -48,6 +48,15 @@ type record struct {
 	lapsed     TableID
 	place      place
 	marks      map[NodeID]known
+}
+
+// highest returns the highest generation of any table that this node knows of, its own included.
+func (r *record) highest() uint64 { return max(r.seen, r.generation) }
+
+// enter makes the record that of another table.
+func (r *record) enter(table TableID, generation uint64) {
+	r.seen = r.highest()
+	r.table, r.generation, r.lapsed = table, generation, TableID{}
 }
 
 // known is what this node has seen of another's log.
@@ -135,8 +144,8 @@ func decodeRecord(b []byte, node NodeID) (*record, error) {
 		return nil, err
 	case of != node:
 		return nil, malformed("it is of node %.20q, and this is node %.20q", of, node)
-	case max(r.generation, r.seen) > maxGeneration:
-		return nil, malformed("generation %d", max(r.generation, r.seen))
+	case r.highest() > maxGeneration:
+		return nil, malformed("generation %d", r.highest())
 	}
 	return r, nil
 }
