@@ -239,6 +239,50 @@ func TestLockedElsewhere(t *testing.T) {
 	}
 }
 
+// TestWhatWaitsMayMove has a new directory, which waits for somebody's lock, renamed meanwhile: what comes out is as things are by then.
+func TestWhatWaitsMayMove(t *testing.T) {
+	t.Parallel()
+	a, b := newMachine(t, "a", map[string]string{"f": "base"}), newMachine(t, "b", nil)
+	mkdir := func(m *machine, path string) {
+		if err := os.Mkdir(filepath.Join(m.dir, path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mkdir(a, "dir")
+	b.joins(a)
+	allKnow(t, "a b", a, b)
+	equal(t, a, b)
+	lockable(t, a, b)
+	dir := a.locks("dir/", 0)
+	waits := func(path string) {
+		b.write(path, "new")
+		eventually(t, path+" waits", func() string {
+			s, err := b.Replica().Status(t.Context())
+			if err != nil || !slices.ContainsFunc(s.Problems, func(p control.Problem) bool { return p.Path == path }) {
+				return fmt.Sprintf("the problems are %+v, %v", s.Problems, err)
+			}
+			return ""
+		})
+	}
+	mkdir(b, "dir/first")
+	waits("dir/first/f")
+	if err := os.Rename(filepath.Join(b.dir, "dir/first"), filepath.Join(b.dir, "dir/then")); err != nil {
+		t.Fatal(err)
+	}
+	waits("dir/g") // by then the rename was seen
+	if err := a.Locks().Unlock(t.Context(), dir.ID); err != nil {
+		t.Fatal(err)
+	}
+	a.comes("dir/then/f", "new")
+	a.comes("dir/g", "new")
+	settled(t, a, b)
+	for _, m := range []*machine{a, b} {
+		if got := m.agreed("dir/first/f"); got != nil && got.Kind == "file" {
+			t.Errorf("%s: dir/first/f, which is there no more, is agreed to be %+v", m.name, got)
+		}
+	}
+}
+
 // TestLockBringsTheNewest has a machine lock what another has just changed: when it has the lock, it has the change.
 func TestLockBringsTheNewest(t *testing.T) {
 	t.Parallel()

@@ -172,7 +172,7 @@ func (r *Replica) changedAlike(path string, c *change, id merkle.Hash) {
 		return
 	}
 	mine := r.tree.Get(path)
-	alike := &change{path: path, disk: c.disk, links: c.links, joined: true, scan: c.scan, blocks: c.blocks, data: c.data}
+	alike := &change{path: path, disk: c.disk, ctime: info.CTime, links: c.links, joined: true, scan: c.scan, blocks: c.blocks, data: c.data}
 	switch {
 	case mine.Live() && mine.Kind == merkle.File && mine.Content == c.attrs.Content:
 		alike.blocks, alike.data, alike.keepBlocks = nil, nil, true

@@ -162,7 +162,7 @@ func (r *Replica) foundFile(path string, info beneath.Info, scan bool) {
 		}
 		if e.Live() && e.Kind == merkle.File && r.hashing[path] == nil {
 			attrs.Mode, disk.Mode = info.Mode, info.Mode
-			r.changed(&change{path: path, attrs: &attrs, disk: disk, scan: scan, keepBlocks: true, links: info.Links})
+			r.changed(&change{path: path, attrs: &attrs, disk: disk, ctime: info.CTime, scan: scan, keepBlocks: true, links: info.Links})
 			return
 		}
 	}
@@ -489,7 +489,7 @@ func (r *Replica) foundContent(job hashJob, res hashResult, info beneath.Info) {
 	if blocks == nil {
 		blocks = merkle.BlockList{}
 	}
-	c := &change{path: job.path, attrs: attrs, disk: diskOf(info), blocks: blocks, data: res.data, scan: job.scan, links: info.Links}
+	c := &change{path: job.path, attrs: attrs, disk: diskOf(info), ctime: info.CTime, blocks: blocks, data: res.data, scan: job.scan, links: info.Links}
 	c.disk.Checked = res.begun
 	res.on(&c.disk)
 	if job.scan {

@@ -18,6 +18,7 @@ type change struct {
 	path       string
 	attrs      *merkle.Attributes // nil: nothing stands there any more
 	disk       index.Disk
+	ctime      int64 // of a file, as it was found; 0: not known
 	blocks     merkle.BlockList
 	keepBlocks bool // the content is as before
 	data       []byte
@@ -32,6 +33,7 @@ type change struct {
 	read       int     // how many ever were
 	under      *change // of the directory that it is in, where that has changed, too
 	meeting    bool    // nothing has changed: what is agreed here meets a peer's version, and that is seen to under a lock
+	waited     bool    // it was found in an earlier turn, and may be of how things were then
 	rebase     *rebase // what it is about to become, with a peer's version; nil: what it is
 }
 
@@ -130,6 +132,11 @@ func (r *Replica) flush(now time.Time) {
 		clear(r.gone)
 		return
 	}
+	defer func() {
+		for _, c := range r.changes {
+			c.waited = true
+		}
+	}()
 	r.joinLinks()
 	var guarded []*change
 	root := r.tree.Root()
@@ -253,12 +260,23 @@ func (r *Replica) hold(guarded []*change, now time.Time) {
 func (r *Replica) letOut(which func(*change) bool) {
 	r.joinLinks()
 	var out []*change
+	var otherwise []string
 	for path, c := range r.changes {
-		if which(c) && !r.awaitsLock(path) {
+		switch {
+		case !which(c) || r.awaitsLock(path):
+			continue
+		case c.waited && !r.stillSo(c):
+			otherwise = append(otherwise, path)
+		default:
 			out = append(out, c)
-			delete(r.changes, path)
 		}
+		delete(r.changes, path)
 	}
+	defer func() {
+		for _, path := range otherwise {
+			r.look(path, false)
+		}
+	}()
 	out, token, uses := r.cleared(out, time.Now())
 	if len(out) == 0 {
 		return
@@ -286,6 +304,20 @@ func (r *Replica) letOut(which func(*change) bool) {
 	for _, c := range out {
 		r.resume(c.path)
 	}
+}
+
+// stillSo tells whether a path is as it was found. That a new file has gone with its directory, nobody tells but the event of that, and by
+// then the file may not have been agreed yet.
+func (r *Replica) stillSo(c *change) bool {
+	info, err := r.root.Lstat(c.path)
+	switch {
+	case c.meeting, c.implied, r.folds: // of the first, a rebase looks itself; with the last, what stands there may be what another name is of
+		return true
+	case c.attrs == nil:
+		return absent(err) || err == nil && kindOf(info.Kind) == 0
+	}
+	// A peer's version of another name of the file may have changed its attributes.
+	return err == nil && sameDisk(c.disk, info) && (c.ctime == 0 || c.ctime == info.CTime)
 }
 
 // publishOrder puts creations first, a directory before what lies in it; then deletions, the other way round.
