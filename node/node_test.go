@@ -127,7 +127,7 @@ func (m *machine) open() (*Node, error) {
 		Folder: replica.Options{
 			Dir: m.dir, StateHome: filepath.Join(m.home, "state"), Version: "test",
 			Log:   slog.New(slog.NewTextHandler(&m.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-			Fault: m.fault, LockChanges: true,
+			Fault: m.fault,
 		},
 		ConfigHome: filepath.Join(m.home, "config"), Listen: "127.0.0.1", Peers: m.peers, Session: m.session,
 	}

@@ -86,7 +86,7 @@ const (
 func (r *Replica) lockState(now time.Time) lockState {
 	r.cutOff = false
 	switch {
-	case r.locks == nil, !r.o.LockChanges, !r.sharesLocks():
+	case r.locks == nil, !r.sharesLocks():
 		return lockless
 	case r.locks.Sure() && !r.lockFree.After(now):
 		r.unsure = time.Time{}
@@ -109,7 +109,7 @@ func (r *Replica) lockState(now time.Time) lockState {
 
 // lockWords tells the user where no lock is to be had, and what follows; "" where they are.
 func (r *Replica) lockWords() string {
-	if r.locks == nil || !r.o.LockChanges || !r.sharesLocks() || r.locks.Sure() {
+	if r.locks == nil || !r.sharesLocks() || r.locks.Sure() {
 		return ""
 	}
 	text := "none is granted: no majority of those who vote on them can be reached; "

@@ -33,7 +33,6 @@ import (
 type Options struct {
 	Dir            string
 	Mode           Mode
-	LockChanges    bool // a change waits for the lock of its path, where UseLocks has said whose locks
 	Partition      Partition
 	Witness        bool   // Dir is nobody's: this node takes part without files, and Mode is Send
 	Policy         Policy // what is done about conflicts

@@ -22,7 +22,7 @@ type delegated struct {
 
 func newDelegated(t *testing.T) *delegated {
 	t.Helper()
-	nodes := startLockers(t, 3, 3, "-session", heldSession, "-lock-changes")
+	nodes := startLockers(t, 3, 3, "-session", heldSession)
 	h := &delegated{nodes[0].c, nodes[1], nodes[2], nodes[0], "d/f"}
 	if err := os.Mkdir(filepath.Join(h.leader.dir, "d"), 0o755); err != nil {
 		t.Fatal(err)

@@ -21,8 +21,8 @@ func lockCommand() command {
 		name:     "lock",
 		operands: "PATH|-name NAME [-ttl T] [-wait T] [-shared] [-permits N] [-offline T] [-why TEXT] [-json] [-- CMD...]",
 		short:    "lock a path or a name, in the whole cluster, for a time or while a command runs",
-		long: `Nobody else in the cluster can lock PATH until it is unlocked, its time is over, or somebody ends the lock by force. Where
-daemons run with -lock-changes, what they change there all the same is not let out. A directory is locked with all that is below it. -name locks a name instead, which has nothing
+		long: `Nobody else in the cluster can lock PATH until it is unlocked, its time is over, or somebody ends the lock by force. What
+they change there all the same is not let out. A directory is locked with all that is below it. -name locks a name instead, which has nothing
 to do with files: scripts agree on it. Who holds it already is told, with exit code 4.
 With CMD the lock is held while CMD runs, and renewed; what is changed there meanwhile is let out when CMD has ended, all of it as one operation. CMD finds the lock's number in RESONATE_LOCK_TOKEN. When the lock is lost, CMD is sent SIGTERM, and 10 seconds
 later SIGKILL. Exit codes are then CMD's, 124 (the lock was not had), 125 (the lock was lost, or we failed), 126 (CMD

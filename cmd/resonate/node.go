@@ -14,7 +14,7 @@ import (
 func openNode(s *settings, h homes, version string, log *slog.Logger) (*node.Node, error) {
 	o := node.Options{
 		Folder: replica.Options{
-			Dir: s.dir, Mode: s.mode, LockChanges: s.lockChanges, Partition: s.partition, Policy: s.conflict, KeepOwner: s.keepOwner, Fresh: s.fresh, Witness: s.witness, Version: version,
+			Dir: s.dir, Mode: s.mode, Partition: s.partition, Policy: s.conflict, KeepOwner: s.keepOwner, Fresh: s.fresh, Witness: s.witness, Version: version,
 			Burst:      reconcile.Burst{Files: s.hold.files, Share: s.hold.share},
 			HistoryAge: time.Duration(s.historyAge), HistorySize: int64(s.historySize),
 			StateHome: h.state, RuntimeDir: h.runtime, Log: log,

@@ -61,7 +61,6 @@ func randomRun(t *testing.T, seed int64) {
 	x := c.add("c", b, a)
 	owns := seed%2 == 0 && os.Geteuid() == 0
 	for _, d := range []*daemon{a, b, x} {
-		d.args = append(d.args, "-lock-changes")
 		if owns {
 			d.args = append(d.args, "-keep-owner")
 		}

@@ -26,7 +26,6 @@ func startWithLocks(t *testing.T, locks string) *cluster {
 	b := c.add("b", a)
 	c.add("c", a, b)
 	for i, d := range c.daemons {
-		d.args = append(d.args, "-lock-changes")
 		d.start(envLocks + "=" + locks)
 		c.until(time.Minute, func() error { return grantsLocks(t.Context(), c.daemons[:i+1], locks == clusterLocks) })
 	}

@@ -37,7 +37,6 @@ type settings struct {
 	discover    bool
 	session     sessionLength
 	mode        replica.Mode
-	lockChanges bool
 	partition   replica.Partition
 	conflict    replica.Policy
 	keepOwner   bool
@@ -67,7 +66,6 @@ func defineSettings(set *flag.FlagSet) *settings {
 	set.BoolVar(&s.discover, "discover", false, "look for members on the local network by multicast DNS, and let them find this node")
 	set.Var(&s.session, "session", "lose the cluster's locks when the others have not heard of this node for this `time`, 5s to 10m")
 	set.TextVar(&s.mode, "mode", replica.Both, "which `way` changes go: both, send (nothing of the peers' is taken) or receive (what is changed here is held)")
-	set.BoolVar(&s.lockChanges, "lock-changes", false, "have each change wait for the lock of its path; new, and not proven with many renames at once")
 	set.TextVar(&s.partition, "partition", replica.Writable, "`what` to do with changes made while no majority can be reached: writable (they go out, and are reconciled later) or readonly (they wait)")
 	set.TextVar(&s.conflict, "conflict", replica.Copy, "what is done about changes of one file that have not seen each other: merge (texts; others as copy), copy (both are kept) or latest (what is let out last has the name): a `policy`")
 	set.BoolVar(&s.keepOwner, "keep-owner", false, "keep owner and group, by name, setuid and setgid bits, and capabilities; needs root")
