@@ -314,7 +314,7 @@ func (r *Replica) stillSo(c *change) bool {
 	case c.meeting, c.implied, r.folds: // of the first, a rebase looks itself; with the last, what stands there may be what another name is of
 		return true
 	case c.attrs == nil:
-		return absent(err) || err == nil && kindOf(info.Kind) == 0
+		return absent(err) || err == nil && (kindOf(info.Kind) == 0 || r.ignores(c.path, info.Kind == beneath.Dir)) // which are not synchronised
 	}
 	// A peer's version of another name of the file may have changed its attributes.
 	return err == nil && sameDisk(c.disk, info) && (c.ctime == 0 || c.ctime == info.CTime)
