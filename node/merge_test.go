@@ -282,7 +282,7 @@ func TestMetadataAndContentAtOnce(t *testing.T) {
 			for _, m := range []*machine{a, b} {
 				info, err := os.Stat(filepath.Join(m.dir, "f"))
 				if err != nil || info.Mode().Perm() != 0o600 || m.read("f") != base+"b's" || len(m.names()) != 2 {
-					t.Errorf("%s has %q, f %v %q, %v", m.name, m.names(), info.Mode(), m.read("f"), err)
+					t.Errorf("%s has %q, f %v of %d bytes, %v", m.name, m.names(), info.Mode(), len(m.read("f")), err)
 				}
 			}
 		})

@@ -199,13 +199,23 @@ func (r *Replica) beginRebase(c *change, token merkle.Token, now time.Time) *reb
 		if e == nil || in.reinstate || in.absent || in.refit || in.forgotten || slices.ContainsFunc(queue[i+1:], seen) {
 			continue
 		}
-		if plan := reconcile.Merge(c.path, e, in.theirs); plan.Copy != nil {
+		if plan := reconcile.Merge(c.path, e, in.theirs); plan.Copy != nil || plan.Entry != nil && r.redressed(c.path, in.theirs) {
 			b := &rebase{c: c, in: in, plan: plan, since: now}
 			r.judgeRebase(b, mine)
 			return b
 		}
 	}
 	return nil
+}
+
+// redressed tells whether a peer's version has other metadata than what it was made of, and the same content: beside what holds another
+// content it would be lost.
+func (r *Replica) redressed(path string, theirs *merkle.Entry) bool {
+	if r.o.Policy != Merge || theirs.Kind != merkle.File {
+		return false
+	}
+	base := r.baseOf(path, theirs)
+	return base != nil && base.Content == theirs.Content && !reconcile.SameMetadata(&base.Attributes, &theirs.Attributes)
 }
 
 // judgeRebase finds out, by the policy, what a rebase is to come to, as far as that is known at once.
