@@ -103,10 +103,10 @@ func TestChangesCarryTokens(t *testing.T) {
 // equal in the end.
 func TestBothEditTheSameFiles(t *testing.T) {
 	t.Parallel()
-	const count = 200
+	const count = 1000
 	files := make(map[string]string)
 	for i := range count {
-		files[fmt.Sprintf("f%03d", i)] = "base"
+		files[fmt.Sprintf("f%04d", i)] = fmt.Sprint("base ", i)
 	}
 	a, b := newMachine(t, "a", files), newMachine(t, "b", nil)
 	b.joins(a)
@@ -136,7 +136,7 @@ func TestBothEditTheSameFiles(t *testing.T) {
 		found[a.read(path)]++
 	}
 	for path := range files {
-		if found["a's "+path]+found["b's "+path] == 0 || found["a's "+path] > 1 || found["b's "+path] > 1 || found["base"] > 0 {
+		if found["a's "+path]+found["b's "+path] == 0 || found["a's "+path] > 1 || found["b's "+path] > 1 {
 			t.Errorf("%s: kept %d times as a's, %d times as b's", path, found["a's "+path], found["b's "+path])
 		}
 		if a.agreed(path).Token == "0" {
@@ -144,6 +144,42 @@ func TestBothEditTheSameFiles(t *testing.T) {
 		}
 	}
 	t.Logf("%d files", len(a.names()))
+}
+
+// TestACheckoutAsksSeldom has a machine make 10,000 files at once where another one had all the locks: that takes a handful of requests. What it
+// makes there afterwards takes none.
+func TestACheckoutAsksSeldom(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes 10,000 files")
+	}
+	t.Parallel()
+	a, b := newMachine(t, "a", map[string]string{"f": "base"}), newMachine(t, "b", nil)
+	b.joins(a)
+	allKnow(t, "a b", a, b)
+	equal(t, a, b)
+	lockable(t, a, b)
+	a.letsOut("f", "a's") // and has the delegation of all
+	checkout := func(name string, files int) (requests int) {
+		before := strings.Count(b.log.String(), "msg=locked ")
+		for i := range files {
+			if dir := fmt.Sprint("d", i%100); i < 100 {
+				if err := os.MkdirAll(filepath.Join(b.dir, dir), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.write(fmt.Sprintf("d%d/%s%d", i%100, name, i), fmt.Sprint(name, i))
+		}
+		last := fmt.Sprintf("d%d/%s%d", (files-1)%100, name, files-1)
+		a.comes(last, fmt.Sprint(name, files-1))
+		equal(t, a, b)
+		return strings.Count(b.log.String(), "msg=locked ") - before
+	}
+	if n := checkout("new", 10_000); n == 0 || n > 8 {
+		t.Errorf("10,000 new files: got %d requests, want a handful", n)
+	}
+	if n := checkout("more", 1000); n > 0 {
+		t.Errorf("1,000 more, under the delegation: got %d requests, want none", n)
+	}
 }
 
 // locks locks a path on m; with a slash at its end, all below it, too.
