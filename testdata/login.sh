@@ -34,7 +34,7 @@ in_background desktop sshd.log "$sshd" -D -e -f "$hosts/sshd_config"
 echo "from desktop" >"$hosts/desktop/shared/desktop.txt"
 echo "from laptop" >"$hosts/laptop/shared/laptop.txt"
 in_background laptop laptop.log resonate -dir shared -peer "ssh://root@desktop.local$hosts/desktop/shared"
-until_true 30 "a login leads to a folder without a daemon" same desktop laptop
+until_true 60 "a login leads to a folder without a daemon" same desktop laptop
 down laptop TERM
 none() { ! pgrep -f "^resonate serve -stdio -dir $hosts/" >/dev/null; }
 until_true 20 "nothing goes on there without the login" none
@@ -44,7 +44,7 @@ running() { on "$1" resonate status -dir shared; }
 until_true 20 "desktop's daemon runs" running desktop
 echo "while laptop was away" >"$hosts/desktop/shared/away.txt"
 in_background laptop laptop.log resonate -dir shared -peer "ssh://root@desktop.local$hosts/desktop/shared"
-until_true 30 "a login leads to a daemon that runs" same desktop laptop
+until_true 60 "a login leads to a daemon that runs" same desktop laptop
 [ "$(on laptop resonate peers -dir shared -json | grep -c '"short"')" = 2 ] || { echo "they are not two members" >&2; exit 1; }
 
 down laptop TERM
@@ -54,4 +54,4 @@ until_true 10 "desktop's daemon has ended" bash -c "! ip netns exec $tag-desktop
 rm -r "$hosts/desktop/shared/.resonate" "$hosts/desktop/.local"
 in_background laptop laptop.log resonate -dir shared -peer "ssh://root@desktop.local$hosts/desktop/shared"
 refused() { grep -q 'another node is there than before' "$hosts/laptop.log"; }
-until_true 30 "another node at that address is refused" refused
+until_true 60 "another node at that address is refused" refused

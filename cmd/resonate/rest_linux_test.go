@@ -201,8 +201,8 @@ func TestRESTOfAnyNode(t *testing.T) {
 
 	c.must(t, 200, "POST", "/unlock", m{"lock_id": held["soon"].LockID})
 	soon := <-waiting["soon"]
-	if took := time.Since(killed); soon.status != 200 || soon.Token <= held["soon"].Token || took > 5*time.Second {
-		t.Errorf("the next one after %v: got %+v, want it within 5 s, with a token above %s", took, soon, held["soon"].Token)
+	if took := time.Since(killed); soon.status != 200 || soon.Token <= held["soon"].Token || took > 20*time.Second {
+		t.Errorf("the next one after %v: got %+v, want it before the session of the dead one ends, with a token above %s", took, soon, held["soon"].Token)
 	}
 	for _, d := range []*daemon{b, c} {
 		if got := d.must(t, 200, "POST", "/lock", kept); got.LockID != keptLock.LockID || got.Token != keptLock.Token {
