@@ -44,7 +44,7 @@ func newTestLocker(t *testing.T, number byte) *Locker {
 // ready waits until locks are granted.
 func (l *Locker) ready(t *testing.T, leader locking.NodeID) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if s := l.desk.Status(); s.Sure && (s.Leads == leader || leader == (locking.NodeID{}) && s.Leads != leader) {
 			return
 		}
@@ -137,7 +137,7 @@ func leaderAndClient(t *testing.T) (leader, client *Locker) {
 	}
 	wg.Go(func() { a.desk.Meet(ctx, b.self, to(a, b)) })
 	wg.Go(func() { b.desk.Meet(ctx, a.self, to(b, a)) })
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		x, y := a.desk.Status(), b.desk.Status()
 		if x.Table == y.Table && x.Leads == y.Leads && x.Sure && y.Sure && x.Leads != (locking.NodeID{}) {
 			if x.Leads == a.self {

@@ -200,7 +200,7 @@ func (m *machine) content() string {
 // eventually waits until cond returns "".
 func eventually(t testing.TB, what string, cond func() string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		problem := cond()
 		if problem == "" {

@@ -39,7 +39,7 @@ func skip(t testing.TB, format string, args ...any) {
 }
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // errKilled is what every file operation gives once a node was killed.
 var errKilled = errors.New("killed")

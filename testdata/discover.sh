@@ -9,7 +9,7 @@ hosts_up desktop laptop stranger
 running() { on "$1" resonate status -dir shared; }
 up() {
 	in_background "$1" "$1.log" resonate -dir shared -listen 0.0.0.0 "${@:2}"
-	until_true 20 "the daemon of $1 runs" running "$1"
+	until_true 60 "the daemon of $1 runs" running "$1"
 }
 id() { on "$1" resonate peers id -dir shared; }
 
@@ -28,7 +28,7 @@ asked=$(on stranger mdns-ask)
 
 for host in desktop laptop; do down "$host" TERM; done
 for host in desktop laptop; do up "$host" -discover; done
-until_true 20 "they have found each other" same desktop laptop
+until_true 60 "they have found each other" same desktop laptop
 
 # What a stranger hears: a name of 26 random letters and digits, the same as the host, and an address with a port.
 on stranger mdns-ask | sort >"$hosts/heard"
@@ -55,7 +55,7 @@ for host in desktop laptop; do
 	echo again >"$hosts/$host/shared/again-$host"
 	up "$host" -discover
 done
-until_true 30 "they have found each other at other addresses" same desktop laptop
+until_true 60 "they have found each other at other addresses" same desktop laptop
 after=$(on stranger mdns-ask | grep -o '[a-z2-7]\{26\}' | sort -u)
 [ -z "$(comm -12 <(echo "$before") <(echo "$after"))" ] || { echo "a tag was used twice" >&2; exit 1; }
 echo "ok: tags are others at each start"

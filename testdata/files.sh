@@ -39,7 +39,7 @@ up() { # NAME PEER...
 	for peer; do peers+=(-peer "127.0.0.1:$(port "$peer")"); done
 	bin/resonate -dir "$name" -port 0 "${peers[@]}" >"$name.log" 2>&1 &
 	pids+=($!)
-	until_true 20 "the daemon of $name listens" port "$name"
+	until_true 60 "the daemon of $name listens" port "$name"
 }
 # ready NODE...: each of the nodes has locks, and is in sync with the others; and the one that leads knows of three that keep the locks.
 ready() {
@@ -61,7 +61,7 @@ say() {
 up a
 up b a
 up c a b
-until_true 30 "three nodes keep the locks" ready a b c
+until_true 60 "three nodes keep the locks" ready a b c
 
 echo '$ at() { curl -sS --unix-socket "$(cat "$1/.resonate/control")" "http://localhost/$2" "${@:3}"; }'
 say "at a files/jobs/42 -X PUT -d 'taken by worker 1' -H 'If-None-Match: *'"

@@ -77,7 +77,7 @@ in_background() {
 down() {
 	local pid
 	for pid in $(ip netns pids "$tag-$1"); do kill "-$2" "$pid" 2>/dev/null || true; done
-	until_true 10 "nothing runs on $1 any more" idle "$1"
+	until_true 60 "nothing runs on $1 any more" idle "$1"
 }
 idle() { [ -z "$(ip netns pids "$tag-$1")" ]; }
 

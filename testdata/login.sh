@@ -37,11 +37,11 @@ in_background laptop laptop.log resonate -dir shared -peer "ssh://root@desktop.l
 until_true 60 "a login leads to a folder without a daemon" same desktop laptop
 down laptop TERM
 none() { ! pgrep -f "^resonate serve -stdio -dir $hosts/" >/dev/null; }
-until_true 20 "nothing goes on there without the login" none
+until_true 60 "nothing goes on there without the login" none
 
 in_background desktop desktop.log resonate -dir shared
 running() { on "$1" resonate status -dir shared; }
-until_true 20 "desktop's daemon runs" running desktop
+until_true 60 "desktop's daemon runs" running desktop
 echo "while laptop was away" >"$hosts/desktop/shared/away.txt"
 in_background laptop laptop.log resonate -dir shared -peer "ssh://root@desktop.local$hosts/desktop/shared"
 until_true 60 "a login leads to a daemon that runs" same desktop laptop
@@ -50,7 +50,7 @@ until_true 60 "a login leads to a daemon that runs" same desktop laptop
 down laptop TERM
 # Of that name there are others on the machine, perhaps: only the one of desktop is meant.
 kill -TERM $(comm -12 <(pgrep -f "^resonate -dir shared$" | sort) <(ip netns pids "$tag-desktop" | sort)) 2>/dev/null || true
-until_true 10 "desktop's daemon has ended" bash -c "! ip netns exec $tag-desktop ss -ltn | grep -q 7373"
+until_true 60 "desktop's daemon has ended" bash -c "! ip netns exec $tag-desktop ss -ltn | grep -q 7373"
 rm -r "$hosts/desktop/shared/.resonate" "$hosts/desktop/.local"
 in_background laptop laptop.log resonate -dir shared -peer "ssh://root@desktop.local$hosts/desktop/shared"
 refused() { grep -q 'another node is there than before' "$hosts/laptop.log"; }

@@ -10,7 +10,7 @@ mkdir "$hosts/desktop/shared"
 running() { on "$1" resonate status -dir shared; }
 up() {
 	in_background "$1" "$1.log" resonate -dir shared
-	until_true 20 "the daemon of $1 runs" running "$1"
+	until_true 60 "the daemon of $1 runs" running "$1"
 }
 # goes_on WHAT: changes on either side arrive on the other.
 goes_on() {
@@ -24,7 +24,7 @@ up desktop
 code=$(on desktop resonate invite -dir shared -json | sed -n 's/.*"code": "\([^"]*\)".*/\1/p')
 in_background laptop laptop.log resonate join desktop.local:7373 "$code" -dir shared -yes
 echo first >"$hosts/desktop/shared/first"
-until_true 20 "laptop has joined" test -e "$hosts/laptop/shared/first"
+until_true 60 "laptop has joined" test -e "$hosts/laptop/shared/first"
 
 cut_off laptop
 edits silence

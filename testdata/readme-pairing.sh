@@ -21,13 +21,13 @@ lines=$(grep -oE '^ *(desktop|laptop)\$ (mkdir|echo|resonate (invite|join)).*' <
 while read -r prompt line; do
 	host=${prompt%\$}
 	if [[ $line == *" join "* ]]; then
-		until_true 30 "the code is printed" printed
+		until_true 60 "the code is printed" printed
 		line=$(sed -E "s/(join [^ ]+) [^ ]+/\1 $(code)/" <<<"$line")
 	fi
 	typed "$host" "$line"
 	[[ $line == *resonate* ]] || wait $!
 done <<<"$lines"
 arrived() { [ -n "$(ls "$hosts/laptop/shared" 2>/dev/null)" ] && same desktop laptop; }
-until_true 30 "laptop has what desktop has" arrived
+until_true 60 "laptop has what desktop has" arrived
 echo "from the laptop" >"$hosts/laptop/shared/back.txt"
-until_true 30 "desktop has what laptop has made" same desktop laptop
+until_true 60 "desktop has what laptop has made" same desktop laptop

@@ -42,7 +42,7 @@ up() { # NAME PEER...
 	bin/resonate -dir "$name" -port 0 "${peers[@]}" >"$name.log" 2>&1 &
 	pids[$name]=$!
 	disown # its end is no news to the shell
-	until_true 20 "the daemon of $name listens" port "$name"
+	until_true 60 "the daemon of $name listens" port "$name"
 }
 # voters N NODE...: each of the nodes has locks, and the one that leads knows of N that keep them.
 voters() {
@@ -64,13 +64,13 @@ say() {
 up a
 up b a
 up c a b
-until_true 30 "three nodes keep the locks" voters 3 a b c
+until_true 60 "three nodes keep the locks" voters 3 a b c
 
 echo '$ at() { curl -sS --unix-socket "$(cat "$1/.resonate/control")" "http://localhost/$2" "${@:3}"; }'
 say "at a lock -d '{\"resource\":\"payment-42\",\"ttl\":\"60s\",\"owner\":\"till 1\",\"request_id\":\"4d07e27c-15f3-4b5e\"}' | tee answer"
 printf '$ kill -9 %s   # the daemon of a\n' "${pids[a]}"
 kill -KILL "${pids[a]}"
-until_true 10 "it has ended" gone "${pids[a]}"
+until_true 60 "it has ended" gone "${pids[a]}"
 unset 'pids[a]'
 say "at b lock -d '{\"resource\":\"payment-42\",\"ttl\":\"60s\",\"owner\":\"till 1\",\"request_id\":\"4d07e27c-15f3-4b5e\"}'   # asked again"
 say "at c lock -d '{\"resource\":\"payment-42\",\"owner\":\"till 2\"}'"

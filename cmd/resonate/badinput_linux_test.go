@@ -60,7 +60,7 @@ func (d *daemon) remount(t *testing.T, flags uintptr, data string) {
 // problem waits until the daemon tells of a problem with a path.
 func (d *daemon) problem(path string) (p control.Problem) {
 	d.c.t.Helper()
-	d.c.until(20*time.Second, func() error {
+	d.c.until(time.Minute, func() error {
 		s, err := d.status()
 		if err != nil {
 			return err
@@ -206,7 +206,7 @@ func TestUnreadableFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.noProblems()
-	c.until(20*time.Second, func() error {
+	c.until(time.Minute, func() error {
 		s, err := a.status()
 		if err == nil && s.Files != 3 {
 			err = fmt.Errorf("%d files, want 3", s.Files)
@@ -214,7 +214,7 @@ func TestUnreadableFile(t *testing.T) {
 		return err
 	})
 	a.write("locked/later", "later")
-	c.until(20*time.Second, func() error {
+	c.until(time.Minute, func() error {
 		s, err := a.status()
 		if err == nil && s.Files != 4 {
 			err = fmt.Errorf("%d files, want 4: what was locked is not watched", s.Files)

@@ -59,7 +59,7 @@ func (d *daemon) write(name, content string) {
 // holds waits until the daemon's folder has a file with the given content.
 func (d *daemon) holds(name, content string) {
 	d.c.t.Helper()
-	d.c.until(20*time.Second, func() error {
+	d.c.until(time.Minute, func() error {
 		got, err := os.ReadFile(filepath.Join(d.dir, name))
 		if err == nil && string(got) != content {
 			err = fmt.Errorf("%s holds %.40q, want %.40q", name, got, content)
@@ -71,7 +71,7 @@ func (d *daemon) holds(name, content string) {
 // logs waits until a line of the daemon's log holds all of want.
 func (d *daemon) logs(want ...string) {
 	d.c.t.Helper()
-	d.c.until(20*time.Second, func() error {
+	d.c.until(time.Minute, func() error {
 		log, err := os.ReadFile(d.log)
 		if err != nil {
 			return err
@@ -174,7 +174,7 @@ func TestStrangers(t *testing.T) {
 	b.start()
 	a.logs("level=WARN", "refused a connection", "127.0.0.1")
 	b.logs("level=WARN", fmt.Sprintf("127.0.0.1:%d", a.port))
-	b.c.until(20*time.Second, func() error {
+	b.c.until(time.Minute, func() error {
 		s, err := b.status()
 		if err == nil && (len(s.Peers) != 1 || s.Peers[0].State == "connected" || s.Peers[0].Error == "") {
 			err = fmt.Errorf("peers: %+v, want one that is not connected, and why", s.Peers)
@@ -217,7 +217,7 @@ func TestOtherSharedFolder(t *testing.T) {
 	for _, d := range []*daemon{a, b} {
 		d.logs("shares another folder", "-fresh")
 	}
-	b.c.until(20*time.Second, func() error {
+	b.c.until(time.Minute, func() error {
 		s, err := b.status()
 		if err == nil && (len(s.Peers) != 1 || !strings.Contains(s.Peers[0].Error, "another folder")) {
 			err = fmt.Errorf("peers: %+v, want the cause", s.Peers)

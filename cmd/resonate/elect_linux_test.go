@@ -283,7 +283,7 @@ func payOnce(t *testing.T, program string, s syscall.Signal) {
 			h := clients[who]
 			_ = h.Process.Signal(s)
 			if s == syscall.SIGSTOP { // it takes effect when one of its threads has been on a processor
-				if err := eventually(20*time.Second, h.stopped); err != nil {
+				if err := eventually(time.Minute, h.stopped); err != nil {
 					t.Error(err)
 				}
 			}

@@ -248,7 +248,7 @@ const maxStarts = 50
 func (d *daemon) answers() bool {
 	d.c.t.Helper()
 	up := false
-	d.c.until(30*time.Second, func() error {
+	d.c.until(time.Minute, func() error {
 		select {
 		case <-d.ended:
 			return nil
@@ -480,7 +480,7 @@ func (c *cluster) mustAgree() {
 		c.t.FailNow()
 	}
 	for _, d := range c.daemons {
-		c.until(5*time.Second, func() error {
+		c.until(time.Minute, func() error {
 			left, err := os.ReadDir(filepath.Join(d.dir, ".resonate", "tmp"))
 			if len(left) > 0 {
 				return fmt.Errorf("%s has temporary files left: %v", d.name, left)

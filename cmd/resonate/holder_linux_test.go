@@ -67,7 +67,7 @@ func (h *delegated) alone() {
 func (h *delegated) pause(d *daemon) {
 	h.c.t.Helper()
 	h.signal(d, syscall.SIGSTOP)
-	h.c.until(20*time.Second, func() error { return stopped(d.cmd.Process.Pid) })
+	h.c.until(time.Minute, func() error { return stopped(d.cmd.Process.Pid) })
 }
 
 func (h *delegated) signal(d *daemon, s syscall.Signal) {

@@ -92,7 +92,7 @@ func lockRun(t *testing.T, seed uint64, size int) {
 		d.args = append(d.args, "-session", lockSession.String())
 		d.start(envLocks + "=" + clusterLocks)
 	}
-	p.until(30*time.Second, p.together)
+	p.until(time.Minute, p.together)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var programs sync.WaitGroup

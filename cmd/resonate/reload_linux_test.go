@@ -78,7 +78,7 @@ func TestTerminalThatGoesAway(t *testing.T) {
 	}()
 	a.cmd, a.ended = cmd, ended // for the cluster's cleanup
 	a.logs("Listening on")
-	c.until(20*time.Second, func() error { // its signals are taken once it answers
+	c.until(time.Minute, func() error { // its signals are taken once it answers
 		return c.answersNow(time.Second)
 	})
 	a.signal(syscall.SIGHUP)

@@ -189,7 +189,7 @@ func TestRESTOfAnyNode(t *testing.T) {
 			}
 			waiting[name] <- got
 		}()
-		b.c.until(10*time.Second, func() error {
+		b.c.until(time.Minute, func() error {
 			if got := b.must(t, 200, "GET", "/locks/"+name, nil); got.Total != 2 || got.Held[1].State != "waiting" {
 				return fmt.Errorf("%s: %+v", name, got)
 			}
@@ -202,7 +202,7 @@ func TestRESTOfAnyNode(t *testing.T) {
 	c.must(t, 200, "POST", "/unlock", m{"lock_id": held["soon"].LockID})
 	soon := <-waiting["soon"]
 	if took := time.Since(killed); soon.status != 200 || soon.Token <= held["soon"].Token || took > 20*time.Second {
-		t.Errorf("the next one after %v: got %+v, want it before the session of the dead one ends, with a token above %s", took, soon, held["soon"].Token)
+		t.Errorf("the next one after %v: got %+v, want it within 20 s, with a token above %s", took, soon, held["soon"].Token)
 	}
 	for _, d := range []*daemon{b, c} {
 		if got := d.must(t, 200, "POST", "/lock", kept); got.LockID != keptLock.LockID || got.Token != keptLock.Token {
@@ -218,7 +218,7 @@ func TestRESTOfAnyNode(t *testing.T) {
 		}
 	}
 
-	b.c.until(20*time.Second, func() error { // the session of a ends, and what waits through it with that; then it waits through c
+	b.c.until(time.Minute, func() error { // the session of a ends, and what waits through it with that; then it waits through c
 		got := b.must(t, 200, "GET", "/locks/late", nil)
 		if got.Total != 2 || time.Since(killed) < 5*time.Second || got.Held[1].LockID == "" {
 			return fmt.Errorf("%+v", got)
@@ -236,7 +236,7 @@ func TestRESTOfAnyNode(t *testing.T) {
 	}
 
 	a.start(envLocks + "=" + clusterLocks)
-	a.c.until(20*time.Second, func() error {
+	a.c.until(time.Minute, func() error {
 		if got, err := a.call(t.Context(), "GET", "/health", nil); err != nil || got.status != 200 {
 			return fmt.Errorf("%+v, %v", got, err)
 		}

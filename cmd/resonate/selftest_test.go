@@ -120,7 +120,7 @@ func TestSelftest(t *testing.T) {
 	}
 	runs.Wait()
 	c.mustAgree()
-	c.until(5*time.Second, c.selftestLeft)
+	c.until(time.Minute, c.selftestLeft)
 }
 
 // TestSelftestInterrupted ends one in the middle of its edits, and one in the middle of its locks.
@@ -154,12 +154,12 @@ func TestSelftestInterrupted(t *testing.T) {
 			code, out, problems := a.selftest(ctx, "-for", "3s")
 			ended <- fmt.Sprintf("%d\n%s%s", code, out, problems)
 		}()
-		c.until(20*time.Second, row.far)
+		c.until(time.Minute, row.far)
 		cancel()
 		if got := <-ended; !strings.HasPrefix(got, "1\n") || !strings.HasSuffix(got, "\nresonate: selftest: interrupted before its end\n") {
 			t.Errorf("%s: got %q, want exit code 1 and that it was interrupted", row.name, got)
 		}
-		c.until(10*time.Second, c.selftestLeft)
+		c.until(time.Minute, c.selftestLeft)
 	}
 	c.mustAgree()
 }
@@ -176,5 +176,5 @@ func TestSelftestFindsALockGrantedTwice(t *testing.T) {
 	if want := "resonate: selftest: not all is as it should be: error_flags=0x00000"; !strings.HasPrefix(problems, want) {
 		t.Errorf("stderr: got %q, want %q", problems, want)
 	}
-	c.until(5*time.Second, c.selftestLeft)
+	c.until(time.Minute, c.selftestLeft)
 }

@@ -146,7 +146,7 @@ func (u *userSession) property(unit, name string) string {
 // until waits for a condition.
 func (u *userSession) until(what string, condition func() error) {
 	u.t.Helper()
-	if err := eventually(30*time.Second, condition); err != nil {
+	if err := eventually(time.Minute, condition); err != nil {
 		text, _ := os.ReadFile(u.root + "/systemd.log")
 		u.t.Fatalf("%s: not after 30 s: %v\n%s", what, err, text[max(0, len(text)-3000):])
 	}

@@ -71,7 +71,7 @@ func TestWitness(t *testing.T) {
 	}
 	write("f", "content")
 	c.mustAgree() // a and b
-	c.until(30*time.Second, func() error {
+	c.until(time.Minute, func() error {
 		for _, d := range []*daemon{a, b} {
 			q, err := d.client.Quorum(t.Context())
 			witnesses := 0
@@ -106,10 +106,10 @@ func TestWitness(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.mustAgree()
-	c.until(30*time.Second, func() error { return tombstonesGone(t, a, b) })
+	c.until(time.Minute, func() error { return tombstonesGone(t, a, b) })
 
 	b.kill()
-	if err := eventually(20*time.Second, func() error { _, err := a.lock("path:x", 0); return err }); err != nil {
+	if err := eventually(time.Minute, func() error { _, err := a.lock("path:x", 0); return err }); err != nil {
 		t.Errorf("lock while the other machine is away: %v", err)
 	}
 	if err := a.wait(100 * time.Millisecond); err == nil || errors.Is(err, control.ErrNoDaemon) {
