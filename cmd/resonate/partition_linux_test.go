@@ -151,7 +151,7 @@ func TestPartitionReadOnly(t *testing.T) {
 		}
 		return nil
 	})
-	pause(4 * time.Second) // where changes go out without locks, they do after 3
+	pause(3500 * time.Millisecond) // where changes go out without locks, they do after 3
 	if why := p.explained(p.off, "its"); why.State != "changed" || why.Agreed.Entry != before {
 		t.Errorf("the edit while there are no locks: got %+v, want it not let out", why)
 	}
