@@ -110,10 +110,10 @@ func lockRun(t *testing.T, seed uint64, size int) {
 
 // together returns nil when all nodes have one table, and as many keep it as there should. Before that each has one of its own, and what was granted in
 // those that give way is lost.
-func (p *lockPlay) together() error {
+func (c *cluster) together() error {
 	voters, leader := 0, ""
-	for i, d := range p.daemons {
-		q, err := d.client.Quorum(p.t.Context())
+	for i, d := range c.daemons {
+		q, err := d.client.Quorum(c.t.Context())
 		if err != nil || !q.Majority || q.Leader == "" || i > 0 && q.Leader != leader {
 			return fmt.Errorf("%s: %+v, %v", d.name, q, err)
 		}
@@ -125,7 +125,7 @@ func (p *lockPlay) together() error {
 		}
 	}
 	want := 3
-	if len(p.daemons) == 2 {
+	if len(c.daemons) == 2 {
 		want = 1
 	}
 	if voters != want {
