@@ -267,11 +267,11 @@ func (l *Locker) whoHas(ctx context.Context, r control.Resource, blocker *lockin
 		switch {
 		case lock.State == "waiting":
 			e.Waiting++
-		case len(e.Holders) < maxHolders:
+		case !lock.Delegated && len(e.Holders) < maxHolders: // a delegation is given up when somebody asks
 			e.Holders = append(e.Holders, lock)
 		}
 	}
-	if err != nil && blocker != nil {
+	if (err != nil || len(e.Holders) == 0) && blocker != nil {
 		e.Holders = append(e.Holders, l.lockOf(*blocker))
 	}
 	return e
@@ -494,7 +494,8 @@ func (l *Locker) Quorum(ctx context.Context) (control.Quorum, error) {
 	called := func(id locking.NodeID) string {
 		return cmp.Or(known[merkle.NodeID(id)].Name, merkle.NodeID(id).Short())
 	}
-	q := control.Quorum{Majority: s.Sure, Generation: s.Generation, Voters: []control.Voter{}}
+	led := s.Leads != (locking.NodeID{}) || s.Through != (locking.NodeID{}) // else a session that is sure yet is no help
+	q := control.Quorum{Majority: s.Sure && led, Generation: s.Generation, Voters: []control.Voter{}}
 	if s.Leads != (locking.NodeID{}) {
 		q.Leader = called(s.Leads)
 	}
@@ -504,7 +505,7 @@ func (l *Locker) Quorum(ctx context.Context) (control.Quorum, error) {
 			Witness: known[merkle.NodeID(v.Node)].Witness,
 		})
 	}
-	if s.Sure && (s.Leads != (locking.NodeID{}) || s.Through != (locking.NodeID{})) { // else it would be waited for
+	if q.Majority { // else it would be waited for
 		list, _ := l.Locks(ctx, control.Resource{})
 		for _, lock := range list {
 			switch {
@@ -535,8 +536,17 @@ func (l *Locker) TakeOver(ctx context.Context) (control.Quorum, error) {
 	if err := l.desk.TakeOver(); err != nil {
 		return control.Quorum{}, err
 	}
+	for end := time.Now().Add(takeOverTime); !l.desk.Sure() && time.Now().Before(end) && ctx.Err() == nil; {
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 	return l.Quorum(ctx)
 }
+
+// takeOverTime is how long a node that has taken over waits for its own session.
+const takeOverTime = 5 * time.Second
 
 func scopeOf(r control.Resource) locking.Scope {
 	switch {

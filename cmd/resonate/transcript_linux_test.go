@@ -279,8 +279,6 @@ func unchanging(printed string) string {
 	for _, c := range []struct{ what, by string }{
 		{`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`, "TIME"},
 		{`since TIME \([0-9a-z ]+\)`, "since TIME (SPAN)"},
-		// What a node keeps after use is no lock of anybody's; a refusal names it all the same, without a time.
-		{`, and with the whole folder by \S+, since TIME \(SPAN\)`, ""},
 		{`generation \d+`, "generation N"},
 		{`(?m)^\d+ nodes? keeps? \d+ scopes? ready, .*\n`, ""}, // until somebody asks
 		{`(\S) {2,}`, "$1  "},                                  // columns, with other names in them
