@@ -172,18 +172,21 @@ func TestMarksAreUndoneAtStart(t *testing.T) {
 }
 
 // TestEditUnderAMark has a user change files that are marked all the same, as an editor does, by a new file in place of the old, and in place:
-// both are set aside as without a mark, and the files stay marked.
+// both are set aside as without a mark, a deletion is undone, and the files stay marked.
 func TestEditUnderAMark(t *testing.T) {
 	t.Parallel()
-	a, b := newMachine(t, "a", map[string]string{"f": "base", "g": "base"}), newMachine(t, "b", nil, tuned(marks))
+	a, b := newMachine(t, "a", map[string]string{"f": "base", "g": "base", "gone": "base"}), newMachine(t, "b", nil, tuned(marks))
 	b.joins(a)
 	allKnow(t, "a b", a, b)
 	settled(t, a, b)
 	lockable(t, a, b)
-	held := []control.Lock{a.locks("f", 0), a.locks("g", 0)}
+	held := []control.Lock{a.locks("f", 0), a.locks("g", 0), a.locks("gone", 0)}
 	b.modes("marked", map[string]fs.FileMode{"f": 0o444, "g": 0o444})
 	b.write(".resonate/tmp/f.new", "b's f")
 	if err := os.Rename(filepath.Join(b.dir, ".resonate/tmp/f.new"), filepath.Join(b.dir, "f")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(b.dir, "gone")); err != nil {
 		t.Fatal(err)
 	}
 	b.chmod("g", 0o644)
@@ -203,11 +206,11 @@ func TestEditUnderAMark(t *testing.T) {
 			return ""
 		})
 	}
-	b.modes("marked again", map[string]fs.FileMode{"f": 0o444, "g": 0o444})
+	b.modes("marked again", map[string]fs.FileMode{"f": 0o444, "g": 0o444, "gone": 0o444})
 	for _, l := range held {
 		a.unlocks(l)
 	}
-	b.modes("free again", map[string]fs.FileMode{"f": 0o644, "g": 0o644})
+	b.modes("free again", map[string]fs.FileMode{"f": 0o644, "g": 0o644, "gone": 0o644})
 	settled(t, a, b)
 	a.modes("as it was", map[string]fs.FileMode{"f": 0o644, "g": 0o644})
 }

@@ -137,6 +137,9 @@ func (m *markFile) append(root *beneath.Root, lines []byte) error {
 
 // open opens the file for writing, and makes it where there is none.
 func (m *markFile) open(root *beneath.Root) error {
+	if err := root.At("mark.note"); err != nil {
+		return err
+	}
 	if m.f != nil {
 		return nil
 	}

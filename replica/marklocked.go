@@ -33,6 +33,7 @@ type marking struct {
 	marks   map[uint64]*lockMark           // by inode
 	todo    map[string]bool                // paths to be marked, perhaps
 	undo    map[uint64]time.Time           // inodes of marks to be undone, and when
+	most    int                            // maxMarked; less in tests
 	noting  bool                           // marks to be made are being written down: markFile is not the loop's
 	unnoted []byte                         // what is to be written down about marks that are undone
 	markFile
@@ -84,7 +85,7 @@ func (r *Replica) markAllIn(s *markedScope) {
 			if e.Live() && e.Kind == merkle.File {
 				paths = append(paths, path)
 			}
-			if len(paths) > maxMarked+1 {
+			if len(paths) > r.most+1 {
 				r.tooMany(s)
 				return
 			}
@@ -98,7 +99,7 @@ func (r *Replica) markAllIn(s *markedScope) {
 // tooMany gives up marking what lies in s.
 func (r *Replica) tooMany(s *markedScope) {
 	s.over = true
-	r.log.Warn("not shown as read-only: there are too many files under another node's lock", "scope", s.scope.String(), "most", maxMarked)
+	r.log.Warn("not shown as read-only: there are too many files under another node's lock", "scope", s.scope.String(), "most", r.most)
 	for _, m := range r.marks {
 		r.adopt(m)
 	}
@@ -208,10 +209,30 @@ func (r *Replica) markable(path string) *lockMark {
 		return nil
 	}
 	info, err := r.root.Lstat(path)
-	if err != nil || !sameDisk(r.diskAt(path), info) || info.Links > 1 || info.Mode&writeBits == 0 || r.marks[info.Inode] != nil {
+	if err != nil || !sameDisk(r.diskAt(path), info) || info.Links > 1 || info.Mode&writeBits == 0 || r.stillMarked(path, info.Inode) {
 		return nil // of several names, only some may lie in the scope
 	}
 	return &lockMark{path: path, inode: info.Inode, bits: info.Mode & writeBits, scope: s}
+}
+
+// stillMarked tells whether the file at path has a mark. One that somebody has made writable, or a new one with the inode of one that is gone, has
+// none any more.
+func (r *Replica) stillMarked(path string, inode uint64) bool {
+	m := r.marks[inode]
+	if m == nil {
+		return false
+	}
+	f, err := r.root.OpenFile(path)
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	info, err := beneath.Fstat(f)
+	if err != nil || info.Inode != inode || info.Mode&writeBits == 0 {
+		return true
+	}
+	r.forgetMark(m)
+	return false
 }
 
 // markNow marks files after that was written down, where they are still as they were.
@@ -228,7 +249,7 @@ func (r *Replica) markNow(list []*lockMark, err error) {
 			r.noteForMark(m.path)
 			continue
 		}
-		if now.scope.count >= maxMarked {
+		if now.scope.count >= r.most {
 			r.forgetMark(m)
 			if !now.scope.over {
 				r.tooMany(now.scope)
@@ -365,7 +386,7 @@ func (r *Replica) noteUndone() {
 // loadMarks takes over the marks that an earlier run has left. They are to be undone; until then, the files count as what they were.
 func (r *Replica) loadMarks() error {
 	r.marks, r.todo, r.undo = make(map[uint64]*lockMark), make(map[string]bool), make(map[uint64]time.Time)
-	r.root.Seen = r.shown.of
+	r.most, r.root.Seen = maxMarked, r.shown.of
 	list, err := r.markFile.read(r.root)
 	for _, m := range list {
 		r.marks[m.inode] = m
