@@ -92,6 +92,10 @@ type Root struct {
 
 	spelled *spellings // nil: names are as the file system has them
 
+	// Seen, where it is not nil, gets what was found, and returns what Lstat and StatDir tell in its place. It must be safe for concurrent use. Set
+	// it before use.
+	Seen func(Info) Info
+
 	// Capabilities says whether XattrCapability is set where it is wanted, or refused with ErrPrivilege. Set it before use.
 	Capabilities bool
 }

@@ -14,7 +14,14 @@ func (r *Root) Lstat(path string) (Info, error) {
 	if err != nil {
 		return Info{}, pathError("lstat", path, err)
 	}
-	return info, nil
+	return r.seen(info), nil
+}
+
+func (r *Root) seen(info Info) Info {
+	if r.Seen == nil {
+		return info
+	}
+	return r.Seen(info)
 }
 
 func (r *Root) lstat(path string) (Info, error) {
@@ -97,6 +104,7 @@ func (r *Root) statDir(path string) ([]Stat, error) {
 	for _, e := range entries {
 		s := Stat{Name: e.Name}
 		if s.Info, s.Err = (place{fd: at, name: e.Name}).lstat(); s.Err != unix.ENOENT {
+			s.Info = r.seen(s.Info)
 			stats = append(stats, s)
 		}
 	}

@@ -38,6 +38,7 @@ type Options struct {
 	MaxSend    int64           // bytes a second, over all sessions together; 0: no bound
 	MaxRecv    int64
 	Session    time.Duration // how long the others may hear nothing of this node until it loses the cluster's locks; 0: 30 s
+	MarkLocked bool          // show what others hold as read-only in the folder
 	Discover   bool          // look for members on the local network, and let them find this node
 }
 
@@ -135,6 +136,9 @@ func (n *Node) Run(ctx context.Context) error {
 		return nil
 	})
 	runs := []func(context.Context) error{n.replica.Run, n.mesh.Load().Run, n.keep, n.keepLockNotes, n.desk.Run}
+	if n.o.MarkLocked && !n.o.Folder.Witness {
+		runs = append(runs, n.markLocked)
+	}
 	if n.o.Discover {
 		runs = append(runs, n.discover)
 	}

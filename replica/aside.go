@@ -114,6 +114,7 @@ func (r *Replica) setAside(c *change, b *locking.Claim) bool {
 		if err != nil {
 			return false
 		}
+		r.unmarkAt(c.path)
 		rec.Other = reconcile.ConflictPath(c.path, reconcile.Publish(mine, c.attrs, by))
 		if err := r.inWritable(c.path, func() error { return r.root.Move("aside.move", c.path, rec.Other) }); err != nil {
 			r.problem(c.path, "not sent to any peer: "+lockedBy(b)+"; and it cannot be kept under another name: "+err.Error(), locksMine)

@@ -424,7 +424,7 @@ func (c *checker) read(path string) (info beneath.Info, list merkle.BlockList, e
 	defer f.Close()
 	list, c.buf, err = merkle.Split(checkReader{c, f}, c.buf)
 	if err == nil {
-		info, err = beneath.Fstat(f)
+		info, err = c.r.fstat(f)
 	}
 	return info, list, err
 }

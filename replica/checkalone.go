@@ -28,6 +28,10 @@ func CheckAlone(ctx context.Context, o Options, how control.CheckOptions, report
 	r := &Replica{o: o, log: o.Log, place: p, root: p.root, self: p.marker.node}
 	r.records, r.highest = make(map[string]*record), make(map[merkle.NodeID]merkle.Stamp)
 	r.left = make(map[string]bool)
+	if err := r.loadMarks(); err != nil {
+		return err
+	}
+	defer r.closeMarks()
 	if r.rules, err = newRules(p.root, p.state); err != nil {
 		return err
 	}

@@ -272,7 +272,7 @@ func (r *Replica) copyKept(k control.Kept, temp string) error {
 		return err
 	}
 	defer from.Close()
-	info, err := beneath.Fstat(from)
+	info, err := r.fstat(from)
 	if err != nil {
 		return err
 	}

@@ -103,6 +103,7 @@ func absent(err error) bool {
 // found compares what stands at path with the record.
 func (r *Replica) found(path string, info beneath.Info, scan bool) {
 	r.own.drop(path)
+	r.metMark(path, info)
 	if r.ignores(path, info.Kind == beneath.Dir) {
 		r.foundIgnored(path, info, scan)
 		return
@@ -377,7 +378,7 @@ func (r *Replica) read(job hashJob, buf []byte) (res hashResult, _ []byte) {
 	}
 	defer f.Close()
 	res.begun = time.Now().UnixNano()
-	before, err := beneath.Fstat(f)
+	before, err := r.fstat(f)
 	if err != nil {
 		return hashResult{err: err}, buf
 	}
@@ -397,7 +398,7 @@ func (r *Replica) read(job hashJob, buf []byte) (res hashResult, _ []byte) {
 	if res.attributes, err = r.attributesOf(f, before); err != nil {
 		return hashResult{err: err}, buf
 	}
-	res.info, res.err = beneath.Fstat(f)
+	res.info, res.err = r.fstat(f)
 	res.stable = res.err == nil && before == res.info && res.blocks.Size() == res.info.Size
 	return res, buf
 }

@@ -151,6 +151,7 @@ func (r *Replica) notBusy(in *incoming, path string) error {
 
 // putAside takes the displaced file to where it is kept: beside the path as a conflict copy, or in the history.
 func (r *Replica) putAside(p *putting, temp string, displaced index.Disk) error {
+	r.unmarkAt(temp)
 	if p.copyPath == "" {
 		r.keepOrLeave(temp, p.in.path)
 		return nil
@@ -217,6 +218,7 @@ func (r *Replica) putNothing(p *putting, have index.Disk) error {
 // putMetadata sets mode and mtime of what holds the right content already.
 func (r *Replica) putMetadata(p *putting, have index.Disk) error {
 	path, e := p.in.path, p.entry
+	r.unmarkAt(path)
 	goal := have
 	goal.MTime = e.MTime
 	if e.Kind == merkle.File {

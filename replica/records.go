@@ -229,6 +229,7 @@ func (r *Replica) setDisk(path string, d index.Disk, blocks merkle.BlockList) {
 // touch has the record of path written down with the next group.
 func (r *Replica) touch(path string) {
 	r.dirty[path], r.anew[path] = true, true
+	r.noteForMark(path)
 	r.worked++
 	if r.commit.due.IsZero() {
 		r.commit.due = time.Now().Add(commitDelay)

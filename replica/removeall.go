@@ -103,6 +103,7 @@ func (r *Replica) removeWhole(op *operation) bool {
 	if r.diskAt(dir).Kind != merkle.Dir || anyKey(r.changes, covers) || anyKey(r.hashing, covers) || !r.wholeAt(dir, dir) {
 		return false
 	}
+	r.unmarkBelow(dir)
 	away := keptPath(dir, time.Now())
 	intent := index.Intent{
 		Path: dir, Entry: reconcile.Publish(r.tree.Get(dir), nil, op.by), Disk: r.diskAt(dir), Temp: away,

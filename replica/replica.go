@@ -92,6 +92,7 @@ type Replica struct {
 	splitting sync.Mutex // held by who reads a long file on all processors
 	offers    offers
 	temporary tempNames
+	shown     shownModes    // of files that are marked as locked
 	receiving chan struct{} // contents of scripts
 	questions chan struct{} // scripts for which peers are asked
 	owners    owners
@@ -128,6 +129,7 @@ type state struct {
 	auditing
 	ownContent
 	prefetching
+	marking
 
 	paused     *pause              // nil: it is not
 	leftovers  map[string]leftover // by temporary file
@@ -187,7 +189,7 @@ func Open(o Options) (*Replica, error) {
 		return nil, err
 	}
 	r.learnNames()
-	if err := errors.Join(r.loadMembers(), r.load(), r.openShelf(), r.loadPause()); err != nil {
+	if err := errors.Join(r.loadMembers(), r.loadMarks(), r.load(), r.openShelf(), r.loadPause()); err != nil {
 		r.closeFiles()
 		return nil, err
 	}
@@ -244,6 +246,7 @@ func (r *Replica) Run(ctx context.Context) error {
 	r.startScan("", true)
 	r.workers.Go(r.trimHistoryNowAndThen)
 	r.loop()
+	r.unmarkAtEnd()
 	err = context.Cause(r.ctx)
 	if ctx.Err() != nil {
 		err = nil
@@ -344,6 +347,7 @@ func (r *Replica) turn(now time.Time) {
 	r.clearShelf()
 	r.keepBases(now)
 	r.dropOldParts(now)
+	r.tendMarks(now)
 	r.talk(now)
 	r.commitWhenDue(now)
 	r.writeAuditWhenDue(now)
@@ -446,6 +450,7 @@ func (r *Replica) giveBack() {
 		r.audit.Close()
 	}
 	r.closeBases()
+	r.closeMarks()
 	r.place.release()
 }
 

@@ -166,7 +166,7 @@ func (r *Replica) writeMerged(temp, path string, merged io.Reader) error {
 		return err
 	}
 	defer from.Close()
-	info, err := beneath.Fstat(from)
+	info, err := r.fstat(from)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ const leftoverInterval = time.Second
 // keepOrLeave takes a displaced file to the history. What is displaced is displaced: where the history cannot take it
 // now, it stays a temporary file until it can.
 func (r *Replica) keepOrLeave(temp, path string) {
+	r.unmarkAt(temp)
 	if err := r.keep(temp, path); err != nil {
 		r.leave(temp, path, err)
 	}

@@ -20,7 +20,7 @@ func openNode(s *settings, h homes, version string, log *slog.Logger) (*node.Nod
 			StateHome: h.state, RuntimeDir: h.runtime, Log: log,
 		},
 		ConfigHome: h.config, Listen: s.listen.host(), Port: int(s.port), Peers: s.peers,
-		MaxSend: int64(s.maxSend), MaxRecv: int64(s.maxRecv), Discover: s.discover, Session: time.Duration(s.session),
+		MaxSend: int64(s.maxSend), MaxRecv: int64(s.maxRecv), Discover: s.discover, MarkLocked: s.markLocked, Session: time.Duration(s.session),
 	}
 	if s.hold.off {
 		o.Folder.Burst = reconcile.Burst{}

@@ -39,6 +39,7 @@ type settings struct {
 	mode        replica.Mode
 	partition   replica.Partition
 	conflict    replica.Policy
+	markLocked  bool
 	keepOwner   bool
 	fresh       bool
 	http        scriptAddress
@@ -68,6 +69,7 @@ func defineSettings(set *flag.FlagSet) *settings {
 	set.TextVar(&s.mode, "mode", replica.Both, "which `way` changes go: both, send (nothing of the peers' is taken) or receive (what is changed here is held)")
 	set.TextVar(&s.partition, "partition", replica.Writable, "`what` to do with changes made while no majority can be reached: writable (they go out, and are reconciled later) or readonly (they wait)")
 	set.TextVar(&s.conflict, "conflict", replica.Merge, "what is done about changes of one file that have not seen each other: merge (texts; others as copy), copy (both are kept) or latest (what is let out last has the name): a `policy`")
+	set.BoolVar(&s.markLocked, "mark-locked", false, "show what others hold by a lock as read-only in the folder")
 	set.BoolVar(&s.keepOwner, "keep-owner", false, "keep owner and group, by name, setuid and setgid bits, and capabilities; needs root")
 	set.BoolVar(&s.fresh, "fresh", false, "treat the folder as a new one: what was agreed before is forgotten, nothing is deleted")
 	set.Var(&s.http, "http", "serve scripts over HTTP at this `host:port` of the loopback interface, too, with a token")
