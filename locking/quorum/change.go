@@ -122,6 +122,10 @@ func (q *Quorum) change(f func(*record) error, then func() error) error {
 func (q *Quorum) Share() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	return q.share()
+}
+
+func (q *Quorum) share() error {
 	if q.record.shared {
 		return nil
 	}
@@ -134,7 +138,8 @@ func (q *Quorum) Share() error {
 	return nil
 }
 
-// Note notes what generations another node knows of: of this node's table, which a client hears of in no other way; and of others, above
+// Note notes what generations another node knows of: of this node's table, which a client hears of in no other way, and whether others use
+// it; and of others, above
 // which who leads the table raises it (see Meet), and above which one that is founded here later comes.
 func (q *Quorum) Note(theirs Standing) error {
 	if highest := max(theirs.Generation, theirs.Seen); highest >= maxGeneration {
@@ -149,7 +154,10 @@ func (q *Quorum) Note(theirs Standing) error {
 	if err := q.raise(&r.generation, theirs.Generation); err != nil {
 		return err
 	}
-	return q.raise(&r.seen, theirs.Seen)
+	if err := q.raise(&r.seen, theirs.Seen); err != nil || r.shared || !theirs.Shared {
+		return err
+	}
+	return q.share() // else its nodes would not agree on which table comes before which
 }
 
 // raise raises a number of the record, on disk as well. The caller holds the mutex.

@@ -61,13 +61,16 @@ func TestMeet(t *testing.T) {
 // However tables meet, in the end all nodes are in one, nobody followed one of a generation that it had seen, and nothing changes any more:
 // each time that a table is raised, whoever holds a lock loses it.
 func TestTablesThatMeetBecomeOne(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(5000) {
 		w := newMeetings(seed)
 		w.meet(500)
 		for _, n := range w.nodes[1:] {
 			if n.Table != w.nodes[0].Table {
 				t.Fatalf("seed %d: %+v and %+v are not in one table", seed, w.nodes[0], n)
 			}
+		}
+		if g := w.nodes[0].Generation; g > 5+uint64(len(w.nodes)) { // 4 was seen in the beginning
+			t.Fatalf("seed %d: %d nodes came to generation %d", seed, len(w.nodes), g)
 		}
 		before := slices.Clone(w.nodes)
 		w.meet(500)
@@ -80,8 +83,9 @@ func TestTablesThatMeetBecomeOne(t *testing.T) {
 // meetings is some nodes, each with what its record would say, of which the first with a table leads it.
 type meetings struct {
 	*rand.Rand
-	nodes []Standing
-	next  byte
+	nodes  []Standing
+	next   byte
+	raises []Standing // what leaders have put into their logs, and is not there yet
 }
 
 func newMeetings(seed uint64) *meetings {
@@ -114,10 +118,30 @@ func (w *meetings) meet(times int) {
 			w.hears(late[k].to, late[k].theirs)
 			late = slices.Delete(late, k, k+1)
 		}
+		for len(w.raises) > 0 && w.IntN(4) == 0 {
+			w.raised()
+		}
 	}
 	for _, l := range late {
 		w.hears(l.to, l.theirs)
 	}
+	for len(w.raises) > 0 {
+		w.raised()
+	}
+}
+
+// raised has the next raise be in its log, if its table has a leader yet.
+func (w *meetings) raised() {
+	up := w.raises[0]
+	w.raises = w.raises[1:]
+	if first := w.first(up.Table); first >= 0 {
+		w.nodes[first].Generation = max(w.nodes[first].Generation, up.Generation)
+	}
+}
+
+// first returns which node leads a table, -1 for none.
+func (w *meetings) first(table TableID) int {
+	return slices.IndexFunc(w.nodes, func(n Standing) bool { return n.Table == table })
 }
 
 // hears does what a node does that is told of another's table.
@@ -138,11 +162,12 @@ func (w *meetings) hears(i int, theirs Standing) {
 	case Stay:
 		if theirs.Table == mine.Table {
 			r.generation, r.seen = max(r.generation, theirs.Generation), max(r.seen, theirs.Seen)
+			mine.Shared = mine.Shared || theirs.Shared
 		} else {
 			r.seen = max(r.seen, theirs.Generation, theirs.Seen)
 		}
-		if first := slices.IndexFunc(w.nodes, func(n Standing) bool { return n.Table == mine.Table }); first == i {
-			r.generation = max(r.generation, v.Raise)
+		if w.first(mine.Table) == i && v.Raise > 0 {
+			w.raises = append(w.raises, Standing{Table: mine.Table, Generation: v.Raise})
 		}
 	}
 	mine.Table, mine.Generation, mine.Seen = r.table, r.generation, r.seen
