@@ -60,7 +60,7 @@ func (r *Replica) refusesUnder(p *permit, now time.Time) bool {
 			parked.scopes = append(parked.scopes, onePath(path))
 		}
 		r.park(parked, b)
-		r.askSorted(parked, now)
+		r.askSorted(parked, false, now)
 	}
 	return true
 }

@@ -19,10 +19,13 @@ import (
 // Times of the gate.
 const (
 	lockPatience = 3 * time.Second       // how long somebody who grants locks is waited for; an election is over by then
-	lockGather   = 20 * time.Millisecond // between requests
+	lockGather   = 20 * time.Millisecond // between requests; twice as long for each that has no answer yet
+	maxGather    = 5                     // of those
 	lockAgain    = 5 * time.Second       // after which one that waits is made anew: what it waits for may be another by now
 	maxPermits   = 16                    // requests under way
 	maxLockPaths = 1000                  // in one request: beyond that, the tree around them is asked for
+	maxStreak    = 4                     // requests one after the other, after which the trees around what they are about are asked for
+	streakEnds   = 500 * time.Millisecond
 )
 
 // gating is the loop's state of the locks that changes need.
@@ -34,6 +37,7 @@ type gating struct {
 	batches  map[locking.RequestID]locking.Scope // in which changes gather until their lock is let go
 	asked    time.Time                           // when a lock was last asked for
 	denied   bool                                // and was not had
+	streak   int                                 // how many requests followed each other until then
 	cutOff   bool                                // changes wait until locks are to be had, however long that takes
 }
 
@@ -231,8 +235,8 @@ func (r *Replica) askLocks(need []*change, now time.Time) {
 	if len(need) == 0 {
 		return
 	}
-	pending := slices.ContainsFunc(r.permits, func(p *permit) bool { return p.grant == nil })
-	if wait := lockGather - now.Sub(r.asked); (pending || r.denied) && wait > 0 || r.crowded() {
+	pending := r.unanswered(now)
+	if wait := lockGather<<min(pending, maxGather) - now.Sub(r.asked); (pending > 0 || r.denied) && wait > 0 || r.crowded() {
 		r.wakeIn(max(wait, time.Millisecond))
 		return
 	}
@@ -241,7 +245,20 @@ func (r *Replica) askLocks(need []*change, now time.Time) {
 		p.paths[c.path] = true
 		p.scopes = append(p.scopes, onePath(c.path))
 	}
-	r.askSorted(p, now)
+	if r.streak++; now.Sub(r.asked) > streakEnds {
+		r.streak = 0
+	}
+	r.askSorted(p, r.streak >= maxStreak, now)
+}
+
+// unanswered returns how many requests were made lately and are not granted yet. Those that wait for the end of somebody's lock do not count.
+func (r *Replica) unanswered(now time.Time) (n int) {
+	for _, p := range r.permits {
+		if p.grant == nil && !p.parked && now.Sub(p.since) < lockPatience {
+			n++
+		}
+	}
+	return n
 }
 
 // crowded tells whether as many requests are under way as may be. Those that wait for the end of somebody's lock hold up no others.
@@ -255,10 +272,10 @@ func (r *Replica) crowded() bool {
 	return n >= maxPermits
 }
 
-// askSorted asks for p, or for the tree around its scopes where they are many.
-func (r *Replica) askSorted(p *permit, now time.Time) {
+// askSorted asks for p, or for the tree around its scopes where they are many, or wide: more of them are expected.
+func (r *Replica) askSorted(p *permit, wide bool, now time.Time) {
 	slices.SortFunc(p.scopes, locking.Scope.Compare)
-	if len(p.scopes) > maxLockPaths {
+	if len(p.scopes) > maxLockPaths || wide && len(p.scopes) > 1 {
 		p.scopes = []locking.Scope{locking.Around(p.scopes)}
 	}
 	r.ask(p, now)
