@@ -63,6 +63,7 @@ func TestMarksAfterAKill(t *testing.T) {
 	marked, free := map[string]fs.FileMode{"f": 0o444, "dir/g": 0o444}, map[string]fs.FileMode{"f": 0o644, "dir/g": 0o644}
 	a.replica().MarkLocked([]locking.Scope{treeScope("")})
 	a.hasModes("marked", marked)
+	a.committed()
 	a.kill()
 	a.hasModes("still marked", marked)
 	err := CheckAlone(t.Context(), a.o, control.CheckOptions{Read: true}, func(rep control.CheckReport) error {

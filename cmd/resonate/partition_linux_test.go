@@ -70,7 +70,7 @@ func (p *parted) part(follows string) (mend func()) {
 	off, a, b := slices.Index(p.daemons, p.off), slices.Index(p.daemons, p.two[0]), slices.Index(p.daemons, p.two[1])
 	mends := []func(){p.net.cut(off, a, b), p.net.cut(a, off), p.net.cut(b, off)}
 	want := "none is granted: no majority of those who vote on them can be reached; " + follows + "\n"
-	p.until(40*time.Second, func() error {
+	p.until(time.Minute, func() error {
 		out, err := p.off.command("status", "-dir", p.off.dir).CombinedOutput()
 		if strings.Count(string(out), want) != 1 {
 			return fmt.Errorf("status of what is cut off: %v, %s\nwant a line that ends with %s", err, out, want)
@@ -102,7 +102,7 @@ func (p *parted) has(d *daemon, name, text string) error {
 // gets waits until a daemon's file has a content.
 func (p *parted) gets(d *daemon, name, text string) {
 	p.t.Helper()
-	p.until(20*time.Second, func() error { return p.has(d, name, text) })
+	p.until(time.Minute, func() error { return p.has(d, name, text) })
 }
 
 // explained asks a daemon about a path.
@@ -145,7 +145,7 @@ func TestPartitionReadOnly(t *testing.T) {
 	p.write(p.off, "its", "edited by the one\n")
 	p.write(p.two[0], "theirs", "edited by the two\n")
 	p.gets(p.two[1], "theirs", "edited by the two\n")
-	p.until(20*time.Second, func() error {
+	p.until(time.Minute, func() error {
 		if why := p.explained(p.off, "its"); !strings.HasPrefix(why.Cause, "changed here") {
 			return fmt.Errorf("the edit was not noticed: %+v", why)
 		}
@@ -207,7 +207,7 @@ func TestPartitionWritable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.until(20*time.Second, func() error {
+	p.until(time.Minute, func() error {
 		for _, name := range []string{"apart.txt", "same.txt"} {
 			if why := p.explained(p.off, name); why.State != "agreed" || why.Agreed.Token != "0" || why.Agreed.Author.Node != s.NodeID {
 				return fmt.Errorf("%s: %+v, want it let out without a lock", name, why)

@@ -138,7 +138,7 @@ func playTranscript(t *testing.T, commands []*passage, nodes []*daemon) {
 		}
 		var got string
 		asShown := func() bool { return unchanging(got) == unchanging(p.prints) }
-		_ = eventually(15*time.Second, func() error {
+		_ = eventually(time.Minute, func() error {
 			if got = m.run(p.command); !asShown() && looks.MatchString(p.command) {
 				return errors.New("not yet")
 			}
@@ -242,7 +242,7 @@ func (m *machine) run(command string) string {
 		return ""
 	case "systemctl --user start resonate@work":
 		m.start(envLocks + "=" + clusterLocks)
-		m.c.until(20*time.Second, func() error {
+		m.c.until(time.Minute, func() error {
 			q, err := m.client.Quorum(m.t.Context())
 			if err == nil && (!q.Majority || q.Leader == "") {
 				err = fmt.Errorf("no locks: %+v", q)
@@ -258,7 +258,7 @@ func (m *machine) run(command string) string {
 		m.t.Fatal(err)
 	}
 	var out strings.Builder
-	for late := time.After(40 * time.Second); ; {
+	for late := time.After(time.Minute); ; {
 		select {
 		case piece, open := <-m.printed:
 			if !open {
