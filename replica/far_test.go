@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -147,7 +149,11 @@ func TestDifferenceIsTold(t *testing.T) {
 	l.meet()
 	next[*syncproto.Root](l)
 	after := changed(before)
-	n.write("f", after)
+	beside := filepath.Join(t.TempDir(), "f") // a file of this length that is written in place may be told of half written
+	writeFile(t, beside, after)
+	if err := os.Rename(beside, n.path("f")); err != nil {
+		t.Fatal(err)
+	}
 	a := next[*syncproto.Announcements](l).List[0]
 	if a.Difference == nil || a.Difference.Base != file(before).Content {
 		t.Fatalf("got %.200v, want the difference to what was there", a.Difference)
