@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,13 +23,14 @@ const (
 
 // A told is what the service manager is told of this daemon, if there is one.
 type told struct {
-	manager *service.Manager // nil: none
-	log     *slog.Logger
-	last    string                 // status
-	alive   time.Time              // when it was told that the daemon is
-	ready   atomic.Bool            // the manager knows that the daemon is
-	note    atomic.Pointer[string] // what comes after the state; nil: nothing
-	failed  atomic.Bool            // the log has it that the manager cannot be told
+	manager  *service.Manager // nil: none
+	log      *slog.Logger
+	last     string                 // status
+	alive    time.Time              // when it was told that the daemon is
+	ready    atomic.Bool            // the manager knows that the daemon is
+	starting sync.Mutex             // held while the manager is told that the daemon is ready
+	note     atomic.Pointer[string] // what comes after the state; nil: nothing
+	failed   atomic.Bool            // the log has it that the manager cannot be told
 }
 
 // An answer is what the daemon has answered.
@@ -92,8 +94,10 @@ func (t *told) heard(a answer, pause time.Duration) {
 		t.status(text)
 	} else {
 		t.last = text
+		t.starting.Lock()
 		t.try(t.manager.Ready(text))
 		t.ready.Store(true)
+		t.starting.Unlock()
 	}
 	if w := t.manager.Watchdog(); w > 0 && time.Since(t.alive) >= w/2-pause/2 {
 		t.alive = time.Now()
@@ -112,7 +116,9 @@ func (t *told) status(text string) {
 // reloading tells that the configuration is read, and the function returned that it was. What is wrong with it stands in
 // the status until it is put right.
 func (t *told) reloading() func(err error) {
+	t.starting.Lock() // the manager may ask for it in the instant in which it was told that the daemon is ready
 	ready := t.ready.Load()
+	t.starting.Unlock()
 	if ready {
 		t.try(t.manager.Reloading())
 	}
