@@ -68,11 +68,7 @@ func lockable(t testing.TB, ms ...*machine) {
 // one before, without any conflict.
 func TestChangesCarryTokens(t *testing.T) {
 	t.Parallel()
-	a, b := newMachine(t, "a", map[string]string{"f": "base"}), newMachine(t, "b", nil)
-	b.joins(a)
-	allKnow(t, "a b", a, b)
-	equal(t, a, b)
-	lockable(t, a, b)
+	a, b := pairOf(t, map[string]string{"f": "base"})
 	last := "0"
 	for i := range 6 {
 		m, other := a, b
@@ -108,11 +104,7 @@ func TestBothEditTheSameFiles(t *testing.T) {
 	for i := range count {
 		files[fmt.Sprintf("f%04d", i)] = fmt.Sprint("base ", i)
 	}
-	a, b := newMachine(t, "a", files), newMachine(t, "b", nil)
-	b.joins(a)
-	allKnow(t, "a b", a, b)
-	equal(t, a, b)
-	lockable(t, a, b)
+	a, b := pairOf(t, files)
 	var wg sync.WaitGroup
 	for _, m := range []*machine{a, b} {
 		wg.Go(func() {
@@ -153,11 +145,7 @@ func TestACheckoutAsksSeldom(t *testing.T) {
 		t.Skip("makes 10,000 files")
 	}
 	t.Parallel()
-	a, b := newMachine(t, "a", map[string]string{"f": "base"}), newMachine(t, "b", nil)
-	b.joins(a)
-	allKnow(t, "a b", a, b)
-	equal(t, a, b)
-	lockable(t, a, b)
+	a, b := pairOf(t, map[string]string{"f": "base"})
 	a.letsOut("f", "a's") // and has the delegation of all
 	checkout := func(name string, files int) (requests int) {
 		before := strings.Count(b.log.String(), "msg=locked ")
@@ -322,11 +310,7 @@ func TestWhatWaitsMayMove(t *testing.T) {
 // TestLockBringsTheNewest has a machine lock what another has just changed: when it has the lock, it has the change.
 func TestLockBringsTheNewest(t *testing.T) {
 	t.Parallel()
-	a, b := newMachine(t, "a", map[string]string{"f": "base"}), newMachine(t, "b", nil)
-	b.joins(a)
-	allKnow(t, "a b", a, b)
-	equal(t, a, b)
-	lockable(t, a, b)
+	a, b := pairOf(t, map[string]string{"f": "base"})
 	for i := range 10 {
 		from, to := a, b
 		if i%2 == 1 {

@@ -9,7 +9,6 @@ import (
 	"math"
 	mrand "math/rand/v2"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -42,17 +41,7 @@ var lockNames = []string{"x", "y"}
 // than a session, and cut off from each other. What they have seen is then checked: there has to be an order of events in which each lock was
 // had by one at a time, with a greater token each time, and in which all who looked saw what was so.
 func TestLockHistories(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes some seconds")
-	}
-	if os.Geteuid() != 0 {
-		skip(t, "root, for network namespaces")
-	}
-	for _, tool := range []string{"ip", "iptables-restore"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			skip(t, tool)
-		}
-	}
+	needsMachines(t)
 	sizes := []int{3, 2, 5}
 	for n := range *lockRuns {
 		seed := *lockSeed + uint64(n)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,17 +24,7 @@ type parted struct {
 // newParted starts the daemons, which have the given texts in sync.
 func newParted(t *testing.T, texts map[string]string, args ...string) *parted {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("takes some seconds")
-	}
-	if os.Geteuid() != 0 {
-		skip(t, "root, for network namespaces")
-	}
-	for _, tool := range []string{"ip", "iptables-restore"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			skip(t, tool)
-		}
-	}
+	needsMachines(t)
 	t.Parallel()
 	c, w := newMachines(t, 3)
 	p := &parted{cluster: c, net: w}

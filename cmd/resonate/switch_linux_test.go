@@ -85,7 +85,23 @@ func (w *network) cut(a int, others ...int) (mend func()) {
 	return func() { change(-1) }
 }
 
-// machines puts the daemons of a new cluster on a network of their own.
+// needsMachines skips a test that takes some seconds, and machines of its own.
+func needsMachines(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	if os.Geteuid() != 0 {
+		skip(t, "root, for network namespaces")
+	}
+	for _, tool := range []string{"ip", "iptables-restore"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			skip(t, tool)
+		}
+	}
+}
+
+// newMachines puts the daemons of a new cluster on a network of their own.
 func newMachines(t testing.TB, n int) (*cluster, *network) {
 	t.Helper()
 	c, w := newCluster(t), newNetwork(t, n)

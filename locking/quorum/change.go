@@ -138,9 +138,8 @@ func (q *Quorum) share() error {
 	return nil
 }
 
-// Note notes what generations another node knows of: of this node's table, which a client hears of in no other way, and whether others use
-// it; and of others, above
-// which who leads the table raises it (see Meet), and above which one that is founded here later comes.
+// Note notes what generations another node knows of: of this node's table, which a client hears of in no other way, and whether others
+// use it; and of other tables, above which who leads this one raises it (see Meet), and one that is founded here later comes.
 func (q *Quorum) Note(theirs Standing) error {
 	if highest := max(theirs.Generation, theirs.Seen); highest >= maxGeneration {
 		return fmt.Errorf("note generation %d: %w", highest, ErrFormat)
