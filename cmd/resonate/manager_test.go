@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"resonate/control"
+	"resonate/service"
 )
 
 // A supervisor does what systemd does with a unit that has Type=notify, WatchdogSec and Restart=on-failure: it listens to
@@ -279,5 +282,38 @@ func TestFailureIsTold(t *testing.T) {
 	})
 	if s.starts != 1 {
 		t.Errorf("started %d times, want once", s.starts)
+	}
+}
+
+// TestReloadRightAfterReady asks for a reload in the instant in which the manager is told that the daemon is ready, again and again.
+func TestReloadRightAfterReady(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	manager := service.FromEnvironment()
+	wants := func(text string) {
+		t.Helper()
+		buffer := make([]byte, 4096)
+		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := conn.Read(buffer); err != nil || !strings.HasPrefix(string(buffer[:n]), text) {
+			t.Fatalf("the manager is told %q, %v; want %s", buffer[:n], err, text)
+		}
+	}
+	for range 200 {
+		daemon := &told{manager: manager, log: slog.New(slog.DiscardHandler)}
+		var answered sync.WaitGroup
+		answered.Go(func() { daemon.heard(answer{}, time.Second) })
+		wants("READY=1")
+		done := daemon.reloading()
+		answered.Wait()
+		wants("RELOADING=1")
+		done(nil)
+		wants("READY=1")
 	}
 }
