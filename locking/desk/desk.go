@@ -55,6 +55,8 @@ type Desk struct {
 	verified chan []verifying
 	asking   chan struct{} // one for each question that is carried
 
+	taking sync.Mutex // of takeStatus
+
 	mu      sync.Mutex // of all below; nothing of quorum is called under it, for that calls the machine
 	table   *locking.Table
 	holder  *locking.Holder

@@ -20,6 +20,15 @@ type meeting struct {
 
 // standsOtherwise takes note of what became of this node's table, and tells the members.
 func (d *Desk) standsOtherwise() {
+	d.takeStatus()
+	d.tellAll()
+	d.wake()
+}
+
+// takeStatus takes in how the table stands on this node.
+func (d *Desk) takeStatus() {
+	d.taking.Lock() // what was read first is taken in first: else this node would not know that it leads
+	defer d.taking.Unlock()
 	s := d.quorum.Status()
 	now := d.now()
 	d.mu.Lock()
@@ -37,11 +46,9 @@ func (d *Desk) standsOtherwise() {
 	}
 	d.retell = retellings
 	d.mu.Unlock()
-	d.tellAll()
 	if s.Leading != before.Leading || s.Table != before.Table {
 		d.log.Debug("the lock table", "table", s.Table.String(), "generation", s.Generation, "role", string(s.Role), "leads", s.Leading)
 	}
-	d.wake()
 }
 
 // tellAll tells all members how this node stands.
