@@ -15,11 +15,12 @@ import (
 // what is done for each file otherwise (an intent, a rename, an event) is done once. A directory with more in it than maxBuild
 // entries is made at once, and those in it are gathered in their turn.
 const (
-	maxBuild     = 1000                   // entries
-	maxBytes     = 4 << 20                // bytes of the files in it: half of what a near peer sends before it waits
-	maxBuilt     = 1 << 20                // bytes of a file; a longer one comes in by itself, when the directory is there
-	gatherTime   = 500 * time.Millisecond // since it was begun: then what is there goes in
-	buildersMost = 2                      // directories that are written at a time
+	maxBuild     = 1000             // entries
+	maxBytes     = 4 << 20          // bytes of the files in it: half of what a near peer sends before it waits
+	maxBuilt     = 1 << 20          // bytes of a file; a longer one comes in by itself, when the directory is there
+	gatherPause  = time.Second      // in which nothing came: then what is there goes in
+	gatherTime   = 10 * time.Second // since it was begun: likewise
+	buildersMost = 2                // directories that are written at a time
 )
 
 // gathering is the loop's state of the directories that are being built.
@@ -41,6 +42,7 @@ type build struct {
 	temp  string // where it is written
 	most  int    // how many paths it will be, as the peer tells
 	begun time.Time
+	fresh time.Time       // when something last came for it
 	built []*built        // a directory before what lies in it; the top one first
 	bytes int64           // of the files in built
 	met   map[string]bool // paths of built, and of what comes in by itself
@@ -78,14 +80,14 @@ func (r *Replica) gathers(in *incoming, mine *merkle.Entry, plan reconcile.Plan)
 	}
 	if !r.fits(in, plan) {
 		b.met[in.path] = true
-		r.closeWhole(b)
+		r.came(b)
 		return false, nil
 	}
 	if e := plan.Entry; e.Kind == merkle.File && e.Size != int64(len(in.data)) && in.temp == "" {
 		err := r.fetch(in)
 		if errors.As(err, new(waitError)) { // the same content is on its way to another path, which may wait for this build
 			b.met[in.path] = true
-			r.closeWhole(b)
+			r.came(b)
 			return false, nil
 		}
 		b.fetch[in.path] = true
@@ -93,7 +95,7 @@ func (r *Replica) gathers(in *incoming, mine *merkle.Entry, plan reconcile.Plan)
 	}
 	delete(b.fetch, in.path)
 	r.joinBuild(b, in, mine, plan)
-	r.closeWhole(b)
+	r.came(b)
 	return true, nil
 }
 
@@ -121,12 +123,12 @@ func (r *Replica) beginBuild(in *incoming, mine *merkle.Entry, plan reconcile.Pl
 		return false
 	}
 	b := &build{
-		top: in.path, most: int(in.below) + 1, begun: time.Now(), met: make(map[string]bool), fetch: make(map[string]bool),
+		top: in.path, most: int(in.below) + 1, begun: time.Now(), fresh: time.Now(), met: make(map[string]bool), fetch: make(map[string]bool),
 	}
 	r.builds[b.top] = b
 	r.joinBuild(b, in, mine, plan)
 	r.resume(b.top) // for those that waited for a directory to come
-	r.wakeIn(gatherTime)
+	r.wakeIn(gatherPause)
 	return true
 }
 
@@ -149,14 +151,15 @@ func (r *Replica) passedBy(in *incoming) {
 	for dir, _ := merkle.SplitPath(in.path); dir != ""; dir, _ = merkle.SplitPath(dir) {
 		if b := r.within[dir]; b != nil && !b.closed {
 			b.met[in.path] = true
-			r.closeWhole(b)
+			r.came(b)
 			return
 		}
 	}
 }
 
-// closeWhole has a build written if all that the peer has told of is there, or enough.
-func (r *Replica) closeWhole(b *build) {
+// came notes that something came for a build, and has it written if all that the peer has told of is there, or enough.
+func (r *Replica) came(b *build) {
+	b.fresh = time.Now()
 	if (len(b.met) >= b.most && len(b.fetch) == 0) || b.bytes >= maxBytes {
 		r.closeBuild(b)
 	}
@@ -165,7 +168,7 @@ func (r *Replica) closeWhole(b *build) {
 // closeBuilds has those builds written that have waited long enough.
 func (r *Replica) closeBuilds(now time.Time) {
 	for _, b := range r.builds {
-		switch wait := gatherTime - now.Sub(b.begun); {
+		switch wait := min(gatherPause-now.Sub(b.fresh), gatherTime-now.Sub(b.begun)); {
 		case b.closed:
 		case wait > 0:
 			r.wakeIn(wait)
