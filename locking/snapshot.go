@@ -1,10 +1,6 @@
 package locking
 
-import (
-	"cmp"
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // snapshotFormat is the version of the format, in its first field.
 const snapshotFormat = 1
@@ -225,10 +221,10 @@ func (r *restoring) build() error {
 	if r.format != snapshotFormat {
 		return malformed("empty snapshot")
 	}
-	if !slices.IsSortedFunc(r.read, func(a, b *claim) int { return cmp.Compare(a.seq, b.seq) }) {
-		return malformed("claims out of order")
-	}
-	for _, c := range r.read {
+	for i, c := range r.read {
+		if i > 0 && c.seq <= r.read[i-1].seq || c.seq > r.seq {
+			return malformed("claims out of order")
+		}
 		c.owner = r.owners[c.Session.Node]
 		switch {
 		case c.owner == nil:

@@ -304,8 +304,8 @@ func (r *Replica) alsoAt(path string) {
 	}
 }
 
-// lookBeyond looks at the other names of a file that path is no name of any more: what was written under that name has raised no event
-// for them.
+// lookBeyond looks at the other names of a file that path is no name of any more: what was done to it under that name has raised no event
+// for them. It is called while the record of path is still that of the file.
 func (r *Replica) lookBeyond(path string) {
 	for _, q := range r.siblings(path) {
 		if info, err := r.root.Lstat(q); err == nil && info.Inode == r.diskAt(q).Inode {

@@ -120,6 +120,7 @@ func (r *Replica) putOver(p *putting, have index.Disk) error {
 		return err
 	}
 	p.in.temp = ""
+	r.lookBeyond(path)
 	disk.Looked = lookedAfter(before)
 	r.setDisk(path, disk, p.in.fetched)
 	return r.putAside(p, temp, have)
@@ -211,6 +212,7 @@ func (r *Replica) putNothing(p *putting, have index.Disk) error {
 		r.look(path, false)
 		return err
 	}
+	r.lookBeyond(path)
 	r.dropDisk(path)
 	return r.putAside(p, temp, have)
 }

@@ -140,6 +140,9 @@ func (r *Replica) removed(dir string, by reconcile.Author) (n int) {
 		doomed = append(doomed, path)
 	}
 	for _, path := range doomed {
+		r.lookBeyond(path)
+	}
+	for _, path := range doomed {
 		if e := r.tree.Get(path); e.Live() {
 			r.agreeUntold(path, reconcile.Publish(e, nil, by))
 			n++
