@@ -26,6 +26,7 @@ const (
 	endDisk      end = iota + 1 // its log failed
 	endForgotten                // its log is an old copy
 	endRemoved                  // this node is no voter any more
+	endUnfilled                 // nor was it to become one
 )
 
 // instance is one run of Raft on one log.
@@ -182,6 +183,7 @@ func (i *instance) stop() error {
 
 // watch follows who leads, until the instance is stopped.
 func (i *instance) watch(q *Quorum, events <-chan raft.Observation) {
+	begun := time.Now()
 	for {
 		if term := i.term(); i.raft.State() == raft.Leader && i.reign.Load() != term {
 			if i.accede(q.generation()) == nil && i.term() == term {
@@ -199,6 +201,12 @@ func (i *instance) watch(q *Quorum, events <-chan raft.Observation) {
 		case i.left():
 			i.inquire()
 			again = time.After(q.pace.calm)
+		case i.unfilled():
+			if left := q.pace.long - time.Since(begun); left > 0 {
+				again = time.After(left)
+			} else {
+				i.finish(endUnfilled)
+			}
 		}
 		select {
 		case <-events:
@@ -215,6 +223,12 @@ func (i *instance) left() bool {
 	_, leader := i.raft.LeaderWithID()
 	c := i.configuration()
 	return leader == "" && len(c.Servers) > 0 && !lists(c, i.transport.node)
+}
+
+// unfilled tells whether nobody has put anything into this log: it was begun for one who opened a stream, and was no leader.
+func (i *instance) unfilled() bool {
+	_, leader := i.raft.LeaderWithID()
+	return leader == "" && len(i.configuration().Servers) == 0
 }
 
 // inquire asks those in the table, of whom the leader tells whether this node was taken out: what the log says may not have

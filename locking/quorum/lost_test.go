@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -333,6 +334,27 @@ func TestVotersComeAndGo(t *testing.T) {
 
 	n.vote(d, "a", "c", "d")
 	n.agree([]string{"1:one", "1:two", "1:three"}, "a", "c", "d")
+}
+
+// A log is begun for whoever opens a stream. Where that is none who leads, the node is a client again.
+func TestALogThatNobodyFillsIsGivenUp(t *testing.T) {
+	t.Parallel()
+	n := newNet(t, "a", "b")
+	a, b := n.cluster("a"), n.nodes["b"]
+	if err := b.Follow(a.Status().Table, 1); err != nil {
+		t.Fatal(err)
+	}
+	near, far := net.Pipe()
+	if err := b.Accept("c", far); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.Status().Role; got != Voter {
+		t.Errorf("b is %s, want %s", got, Voter)
+	}
+	near.Close()
+	n.role("b", Client)
+	n.vote(a, "a", "b")
+	n.settled(a, "a", "b")
 }
 
 // A voter that comes late is given a snapshot.
