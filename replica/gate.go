@@ -149,7 +149,11 @@ func (r *Replica) cleared(found []*change, now time.Time) (out []*change, token 
 			out = append(out, c)
 			continue
 		}
-		t, used, ok := r.lockFor(c.path)
+		var t merkle.Token
+		var used, ok bool
+		if state == lockable {
+			t, used, ok = r.lockFor(c.path)
+		}
 		if ok && r.rebaseFirst(c, t, used, now) {
 			r.changes[c.path] = c
 			continue

@@ -65,7 +65,8 @@ type Desk struct {
 	shared  bool            // others may be granted something
 	sharing bool
 	lines   map[locking.NodeID]*line
-	carries map[locking.NodeID]*line // who carries the messages of a node that this one, which leads, has no line to
+	early   map[locking.NodeID]standing // what members have told of themselves before there was a line to them
+	carries map[locking.NodeID]*line    // who carries the messages of a node that this one, which leads, has no line to
 	waiters map[locking.RequestID]*waiter
 	status  quorum.Status
 	queries map[uint64]chan answer
@@ -85,7 +86,7 @@ func Open(c Config) (*Desk, error) {
 	}
 	d := &Desk{
 		c: c, log: c.Log, turns: make(chan struct{}, 1), meetings: make(chan meeting, 64), verified: make(chan []verifying, 1),
-		lines: make(map[locking.NodeID]*line), carries: make(map[locking.NodeID]*line), asking: make(chan struct{}, maxCarriedAsks), waiters: make(map[locking.RequestID]*waiter), queries: make(map[uint64]chan answer), ends: make(map[locking.RequestID][]chan locking.Reason), gone: make(map[locking.NodeID]bool),
+		lines: make(map[locking.NodeID]*line), early: make(map[locking.NodeID]standing), carries: make(map[locking.NodeID]*line), asking: make(chan struct{}, maxCarriedAsks), waiters: make(map[locking.RequestID]*waiter), queries: make(map[uint64]chan answer), ends: make(map[locking.RequestID][]chan locking.Reason), gone: make(map[locking.NodeID]bool),
 	}
 	d.ctx, d.end = context.WithCancel(context.Background())
 	d.table = locking.NewTable(d.watch)

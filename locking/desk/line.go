@@ -80,6 +80,8 @@ func (d *Desk) Meet(ctx context.Context, id locking.NodeID, open Opener) {
 	defer context.AfterFunc(d.ctx, cancel)()
 	l := &line{id: id, open: open, out: make(chan []byte, maxOut)}
 	d.mu.Lock()
+	l.place = d.early[id]
+	delete(d.early, id)
 	d.lines[id] = l
 	d.mu.Unlock()
 	defer d.part(l)
@@ -100,6 +102,7 @@ func (d *Desk) part(l *line) {
 	if d.lines[l.id] == l {
 		delete(d.lines, l.id)
 	}
+	delete(d.early, l.id)
 	d.mu.Unlock()
 	d.standsOtherwise()
 }

@@ -108,6 +108,8 @@ func (d *Desk) standingOf(id locking.NodeID, content []byte) error {
 	if l := d.lines[id]; l != nil {
 		reached = l.place.leads != theirs.leads // others may want to know whether the leader can be reached through this node
 		l.place = theirs
+	} else {
+		d.early[id] = theirs
 	}
 	d.mu.Unlock()
 	if reached {
@@ -196,12 +198,7 @@ func (d *Desk) review() {
 	d.mu.Lock()
 	again := d.retell > 0
 	d.retell = max(d.retell-1, 0)
-	var others []meeting
-	for id, l := range d.lines {
-		if l.place.Node != "" && l.place.Table != d.status.Table {
-			others = append(others, meeting{id, l.place})
-		}
-	}
+	others := d.apart()
 	d.mu.Unlock()
 	for _, m := range others {
 		d.meets(m)
@@ -237,6 +234,21 @@ func (d *Desk) review() {
 		return
 	}
 	d.log.Info("the voters of the lock table", "voters", want)
+}
+
+// apart returns the members that were met and have another table. The mutex is held.
+func (d *Desk) apart() (others []meeting) {
+	for id, l := range d.lines {
+		if l.place.Node != "" && l.place.Table != d.status.Table {
+			others = append(others, meeting{id, l.place})
+		}
+	}
+	return others
+}
+
+// yieldsTo tells whether this node's table is given up for that of a member.
+func (d *Desk) yieldsTo(m meeting) bool {
+	return quorum.Meet(d.quorum.Standing(), m.theirs.Standing).Do == quorum.Follow
 }
 
 // members returns who may vote.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"resonate/locking"
@@ -40,12 +41,14 @@ func (d *Desk) Check(s locking.Scope, token locking.Token) bool {
 	return d.holder.Check(now, s, token)
 }
 
-// Sure tells whether this node's session may be counted on: else no lock is to be had now.
+// Sure tells whether this node's session may be counted on: else no lock is to be had now. In a table that is about to be given up for
+// that of a node that it has met, a lock would keep off nobody there.
 func (d *Desk) Sure() bool {
 	now := d.now()
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.holder.Sure(now)
+	sure, others := d.holder.Sure(now), d.apart()
+	d.mu.Unlock()
+	return sure && !slices.ContainsFunc(others, d.yieldsTo)
 }
 
 // Asked is what becomes of a request for a delegation.
