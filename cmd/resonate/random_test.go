@@ -25,7 +25,7 @@ var (
 )
 
 // operations is how many a random run makes in all.
-const operations = 5000
+var operations = flag.Int("operations", 5000, "make so many random operations with each seed")
 
 // TestRandomOperations has three users work on three nodes at once, with the same few names, while one of the daemons
 // is killed and started again and again. At the end all folders are equal, and nothing that a user wrote is lost.
@@ -70,7 +70,7 @@ func randomRun(t *testing.T, seed int64) {
 	var users sync.WaitGroup
 	for i, d := range c.daemons {
 		u := &user{d: d, j: j, rand: rand.New(rand.NewPCG(uint64(seed), uint64(i))), seed: seed, owns: owns, fresh: map[uint64]string{}}
-		users.Go(func() { u.work(operations / len(c.daemons)) })
+		users.Go(func() { u.work(*operations / len(c.daemons)) })
 	}
 	done := make(chan struct{})
 	go func() { users.Wait(); close(done) }()
