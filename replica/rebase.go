@@ -268,8 +268,9 @@ func (r *Replica) advanceRebase(b *rebase, now time.Time) {
 		r.mergers++
 		b.merging = true
 		fresh, temp := r.fresh[b.base.Content], in.temp // which may be handed on meanwhile: then it is not found, or is not what it was
+		attrs := *b.c.attrs                             // another rebase of the change may begin before this is over
 		r.workers.Go(func() {
-			m, err := r.mergeTexts(b, fresh, temp)
+			m, err := r.mergeTexts(b, &attrs, fresh, temp)
 			r.post(func() { r.textsMerged(b, m, err) })
 		})
 	}
@@ -285,14 +286,14 @@ type mergedText struct {
 	theirs []byte // what the peer's version holds
 }
 
-// mergeTexts merges what stands at a path with a peer's version of it, which is in a temporary file, beside the loop.
-func (r *Replica) mergeTexts(b *rebase, fresh []byte, theirs string) (m mergedText, err error) {
+// mergeTexts merges what stands at a path, of which attrs tells, with a peer's version of it, which is in a temporary file, beside the loop.
+func (r *Replica) mergeTexts(b *rebase, attrs *merkle.Attributes, fresh []byte, theirs string) (m mergedText, err error) {
 	path, v := b.c.path, b.in.theirs
 	base, err := r.baseText(path, b.base, fresh)
 	if err != nil {
 		return m, err
 	}
-	mine, err := r.readText(path, b.c.attrs.Content, b.c.attrs.Size)
+	mine, err := r.readText(path, attrs.Content, attrs.Size)
 	if err != nil {
 		return m, err
 	}
@@ -305,18 +306,18 @@ func (r *Replica) mergeTexts(b *rebase, fresh []byte, theirs string) (m mergedTe
 		return m, err
 	}
 	m.text, m.theirs = text, other
-	m.attrs = reconcile.MergeMetadata(&b.base.Attributes, b.c.attrs, &v.Attributes)
+	m.attrs = reconcile.MergeMetadata(&b.base.Attributes, attrs, &v.Attributes)
 	if m.blocks, _, err = merkle.Split(newBytesReader(text), nil); err != nil {
 		return m, err
 	}
 	m.attrs.Size, m.attrs.Content = int64(len(text)), m.blocks.Root()
-	if m.attrs.Content == b.c.attrs.Content {
+	if m.attrs.Content == attrs.Content {
 		return m, nil
 	}
 	if m.blocks == nil {
 		m.blocks = merkle.BlockList{}
 	}
-	m.attrs.MTime = max(time.Now().UnixNano(), v.MTime, b.c.attrs.MTime)
+	m.attrs.MTime = max(time.Now().UnixNano(), v.MTime, attrs.MTime)
 	m.temp = r.tempName() + partial
 	disk, made, err := r.writeWhole(m.temp, &merkle.Entry{Attributes: m.attrs}, text)
 	if m.disk = disk; err != nil && made {
