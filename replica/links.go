@@ -307,8 +307,15 @@ func (r *Replica) alsoAt(path string) {
 // lookBeyond looks at the other names of a file that path is no name of any more: what was done to it under that name has raised no event
 // for them. It is called while the record of path is still that of the file.
 func (r *Replica) lookBeyond(path string) {
-	for _, q := range r.siblings(path) {
-		if info, err := r.root.Lstat(q); err == nil && info.Inode == r.diskAt(q).Inode {
+	inode := r.diskAt(path).Inode
+	names := r.siblings(path)
+	for q := range r.inodes[inode] { // of which path is one that is not agreed to be yet
+		if d := r.diskAt(q); q != path && d.Kind == merkle.File && d.Inode == inode && !slices.Contains(names, q) {
+			names = append(names, q)
+		}
+	}
+	for _, q := range names {
+		if info, err := r.root.Lstat(q); err == nil && info.Inode == inode {
 			r.found(q, info, false)
 		}
 	}

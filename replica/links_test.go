@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"resonate/beneath"
+	"resonate/locking"
 )
 
 // hardLink makes another name for a file, as a user does.
@@ -284,4 +285,21 @@ func TestLastNameIsKept(t *testing.T) {
 		}
 		eventually(t, "no temporary files", func() string { return leftovers(n) })
 	}
+}
+
+// TestNameThatWaitsIsLookedBeyond has a user change a file through its first name, and take that away, while it waits for a lock to become one
+// of two names.
+func TestNameThatWaitsIsLookedBeyond(t *testing.T) {
+	n := startNode(t, "a", tree{"f": "base"})
+	until(t, "f is agreed", func() bool { return n.entry("f") != nil })
+	id := locking.RequestID{1}
+	n.replica().HoldBatch(id, locking.Scope{Kind: locking.OnePath, Path: "f"})
+	n.hardLink("f", "g")
+	until(t, "g is agreed", func() bool { e := n.entry("g"); return e != nil && !e.Link.IsZero() })
+	if !n.entry("f").Link.IsZero() {
+		t.Fatal("f does not wait")
+	}
+	n.write("f", "changed through f")
+	n.remove("f")
+	until(t, "g has changed", func() bool { return n.entry("g").Size == int64(len("changed through f")) })
 }
